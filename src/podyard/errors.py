@@ -1,0 +1,181 @@
+"""Every error that podyard raises on purpose.
+
+    PodyardError                      UNKNOWN              exit 1
+    ├── InvalidArgument               INVALID_ARGUMENT     exit 2    the request, manifest or option is wrong
+    │   └── ConfigError               INVALID_ARGUMENT     exit 2    the configuration file or a flag is wrong
+    ├── NotFound                      NOT_FOUND            exit 3    no such sandbox, container, image
+    ├── AlreadyExists                 ALREADY_EXISTS       exit 4    the name is taken by something else
+    ├── FailedPrecondition            FAILED_PRECONDITION  exit 5    right request, wrong state
+    ├── Unimplemented                 UNIMPLEMENTED        exit 6    podyard cannot do this yet, or this endpoint cannot
+    ├── DeadlineExceeded              DEADLINE_EXCEEDED    exit 7    a bounded wait ran out
+    ├── Unavailable                   UNAVAILABLE          exit 8    not now: recovering, no network, no runtime
+    │   ├── EndpointError             UNAVAILABLE          exit 8    nothing usable listens on a CRI endpoint
+    │   └── RegistryUnavailable       UNAVAILABLE          exit 8    the registry did not answer (a prefix that the kubelet knows)
+    ├── PermissionDenied              PERMISSION_DENIED    exit 9    the registry or the host said no
+    ├── ResourceExhausted             RESOURCE_EXHAUSTED   exit 10   disk full, a limit reached
+    ├── DataLoss                      DATA_LOSS            exit 11   a digest does not match, a record cannot be read
+    ├── Cancelled                     CANCELLED            exit 12   the caller went away
+    └── Internal                      INTERNAL             exit 13   a host tool failed, or podyard has a bug
+
+An error's text says what failed, on what, why, and what to do. It is translated once, at the edge: the server turns
+``status`` into a gRPC status, the command line turns ``exit_code`` into its own. The client raises the same classes
+for the statuses that it receives, so a caller sees one hierarchy on both ends.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "AlreadyExists",
+    "Cancelled",
+    "ConfigError",
+    "DataLoss",
+    "DeadlineExceeded",
+    "EndpointError",
+    "FailedPrecondition",
+    "Internal",
+    "InvalidArgument",
+    "NotFound",
+    "PermissionDenied",
+    "PodyardError",
+    "RegistryUnavailable",
+    "ResourceExhausted",
+    "Unavailable",
+    "Unimplemented",
+    "for_status",
+]
+
+
+class PodyardError(Exception):
+    """Base of all errors raised on purpose.
+
+    ``status`` is the name of a gRPC status code (``grpc.StatusCode`` member name), ``exit_code`` what the command line
+    exits with.
+    """
+
+    status: ClassVar[str] = "UNKNOWN"
+    exit_code: ClassVar[int] = 1
+
+
+class InvalidArgument(PodyardError):
+    """The request itself is wrong: repeating it unchanged cannot help."""
+
+    status = "INVALID_ARGUMENT"
+    exit_code = 2
+
+
+class ConfigError(InvalidArgument):
+    """A configuration file or a flag is wrong; the text names the file and the key."""
+
+
+class NotFound(PodyardError):
+    """Nothing goes by that id or name."""
+
+    status = "NOT_FOUND"
+    exit_code = 3
+
+
+class AlreadyExists(PodyardError):
+    """The name is taken by something that the request does not describe."""
+
+    status = "ALREADY_EXISTS"
+    exit_code = 4
+
+
+class FailedPrecondition(PodyardError):
+    """The object is not in a state that allows the request; the text names the state."""
+
+    status = "FAILED_PRECONDITION"
+    exit_code = 5
+
+
+class Unimplemented(PodyardError):
+    """The call or the field is not built (or the endpoint does not have it): never a silent success."""
+
+    status = "UNIMPLEMENTED"
+    exit_code = 6
+
+
+class DeadlineExceeded(PodyardError):
+    """A bounded wait ran out; the text names the stage and what it waited for."""
+
+    status = "DEADLINE_EXCEEDED"
+    exit_code = 7
+
+
+class Unavailable(PodyardError):
+    """Not possible now, perhaps later."""
+
+    status = "UNAVAILABLE"
+    exit_code = 8
+
+
+class EndpointError(Unavailable):
+    """No usable CRI service on an endpoint: absent, stale, mute, or without a version that may be spoken."""
+
+
+class RegistryUnavailable(Unavailable):
+    """The registry did not answer. The kubelet knows the text's prefix, so it is kept when the error is shown."""
+
+    def __str__(self) -> str:
+        return f"RegistryUnavailable: {super().__str__()}"
+
+
+class PermissionDenied(PodyardError):
+    """The registry or the host refused."""
+
+    status = "PERMISSION_DENIED"
+    exit_code = 9
+
+
+class ResourceExhausted(PodyardError):
+    """A disk is full or a limit is reached; the text names which."""
+
+    status = "RESOURCE_EXHAUSTED"
+    exit_code = 10
+
+
+class DataLoss(PodyardError):
+    """Content is not what its digest or its record says."""
+
+    status = "DATA_LOSS"
+    exit_code = 11
+
+
+class Cancelled(PodyardError):
+    """The caller went away before the result was there."""
+
+    status = "CANCELLED"
+    exit_code = 12
+
+
+class Internal(PodyardError):
+    """A host tool failed in a way that the request cannot explain, or podyard has a bug."""
+
+    status = "INTERNAL"
+    exit_code = 13
+
+
+_BY_STATUS: dict[str, type[PodyardError]] = {
+    cls.status: cls
+    for cls in (
+        InvalidArgument,
+        NotFound,
+        AlreadyExists,
+        FailedPrecondition,
+        Unimplemented,
+        DeadlineExceeded,
+        Unavailable,
+        PermissionDenied,
+        ResourceExhausted,
+        DataLoss,
+        Cancelled,
+        Internal,
+    )
+}
+
+
+def for_status(status: str, text: str) -> PodyardError:
+    """The error for a gRPC status name and its text, as the client receives them."""
+    return _BY_STATUS.get(status, PodyardError)(text)
