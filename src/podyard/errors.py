@@ -10,7 +10,7 @@
     ├── DeadlineExceeded              DEADLINE_EXCEEDED    exit 7    a bounded wait ran out
     ├── Unavailable                   UNAVAILABLE          exit 8    not now: recovering, no network, no runtime
     │   ├── EndpointError             UNAVAILABLE          exit 8    nothing usable listens on a CRI endpoint
-    │   └── RegistryUnavailable       UNAVAILABLE          exit 8    the registry did not answer (a prefix that the kubelet knows)
+    │   └── RegistryUnavailable       UNAVAILABLE          exit 8    the registry did not answer
     ├── PermissionDenied              PERMISSION_DENIED    exit 9    the registry or the host said no
     ├── ResourceExhausted             RESOURCE_EXHAUSTED   exit 10   disk full, a limit reached
     ├── DataLoss                      DATA_LOSS            exit 11   a digest does not match, a record cannot be read
@@ -24,6 +24,7 @@ for the statuses that it receives, so a caller sees one hierarchy on both ends.
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "for_status",
+    "translate",
 ]
 
 
@@ -179,3 +181,24 @@ _BY_STATUS: dict[str, type[PodyardError]] = {
 def for_status(status: str, text: str) -> PodyardError:
     """The error for a gRPC status name and its text, as the client receives them."""
     return _BY_STATUS.get(status, PodyardError)(text)
+
+
+def translate(error: BaseException, doing: str) -> PodyardError:
+    """Any error as a PodyardError whose text ends with what was being done (``doing`` completes "while …").
+
+    A PodyardError keeps its class; a full disk becomes ResourceExhausted, a time limit DeadlineExceeded, anything else
+    Internal.
+    """
+    text = str(error) or repr(error)
+    kind: type[PodyardError] = Internal
+    if isinstance(error, PodyardError):
+        kind, text = type(error), error.args[0] if error.args else text
+    elif isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}:
+        kind = ResourceExhausted
+    elif isinstance(error, TimeoutError):
+        kind, text = DeadlineExceeded, "the time limit ran out"
+    elif not isinstance(error, OSError):
+        text = repr(error)
+    translated = kind(f"{text} (while {doing})")
+    translated.__cause__ = error
+    return translated
