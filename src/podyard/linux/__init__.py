@@ -1,0 +1,9 @@
+"""The only place with ctypes and system calls.
+
+libc.py        calls that the standard library lacks, with OSError on failure
+mounts.py      mount, unmount, what is mounted
+namespaces.py  namespaces pinned to files, without a process
+cgroups.py     cgroup v1, v2 and hybrid hosts
+process.py     host tools run as subprocesses, watched through pidfds
+resolve.py     paths resolved inside a root, whatever the links in it say
+"""

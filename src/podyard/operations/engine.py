@@ -75,6 +75,10 @@ class Engine:
             if subject in (flight.operation.subject, flight.operation.within)
         ]
 
+    def all_in_flight(self) -> list[tuple[Operation[Any], str]]:
+        """All operations that have not ended, each with what it is doing."""
+        return [(flight.operation, flight.doing()) for flight in self._flights]
+
     async def recover(self, build: Mapping[str, Callable[[bytes], Operation[Any]]]) -> list[str]:
         """Undo or finish what an earlier daemon left in the journal, oldest first; the problems met, as text.
 

@@ -1,0 +1,13 @@
+"""RuntimeService: sandboxes, containers, exec, logs.
+
+context.py            what all calls share
+store.py              what is known, in memory; the database follows
+messages.py           records as CRI messages
+sandbox_*.py          RunPodSandbox, StopPodSandbox, RemovePodSandbox: each a list of steps
+container_*.py        CreateContainer, StartContainer, StopContainer, RemoveContainer: likewise
+exits.py              what happens when a container's process ends
+restart.py            reconciling the database with the kernel at start
+exec_sync.py          ExecSync
+status.py             Version, Status, RuntimeConfig
+service.py            the calls, one method each
+"""

@@ -1,0 +1,238 @@
+"""The daemon: the only place that wires objects together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+from podyard.admin import AdminService
+from podyard.config import Config
+from podyard.errors import FailedPrecondition, PodyardError
+from podyard.images.service import ImageService
+from podyard.images.store import ImageStore
+from podyard.linux import cgroups, mounts
+from podyard.network import Network
+from podyard.oci import probe
+from podyard.oci.host import read_host_facts
+from podyard.oci.monitor import Monitor
+from podyard.oci.runtime import OciRuntime
+from podyard.operations import Engine, Hooks, Journal
+from podyard.runtime.container_remove import ReapContainer
+from podyard.runtime.context import Context, Handler, Paths
+from podyard.runtime.exits import Watcher
+from podyard.runtime.restart import reconcile
+from podyard.runtime.sandbox_stop import RemovePodSandbox
+from podyard.runtime.service import RuntimeService
+from podyard.runtime.store import Store
+from podyard.server import Server
+from podyard.state.database import Database
+from podyard.state.records import Records
+
+logger = logging.getLogger(__name__)
+
+STOP_PATIENCE = 20.0
+"""Seconds that calls and operations in flight get when the daemon is told to stop."""
+
+
+def run(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT. Containers go on when the daemon ends.
+
+    Raises FailedPrecondition when the host lacks something, or another daemon uses the same directories.
+    """
+    logging.basicConfig(
+        level=config.log_level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+    )
+    asyncio.run(_serve(config))
+
+
+def reset(config: Config) -> None:
+    """Remove every sandbox, container and image of a stopped daemon, and all that podyard has put on the host.
+
+    Raises FailedPrecondition when a daemon still runs there.
+    """
+    asyncio.run(_reset(config))
+
+
+async def _serve(config: Config) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    state = ["podyard is starting: it reconciles its records with the host; ask again in a moment"]
+    async with _opened(config) as context:
+        server = Server(config.slow_call, gate=lambda: state[0])
+        await _listen(server, config, context)
+        for problem in await reconcile(context):
+            logger.error("after the start: %s", problem)
+        state[0] = ""
+        _notify("READY=1")
+        logger.info("serving %s on %s", ", ".join(config.versions), config.listen)
+        await stopping.wait()
+        _notify("STOPPING=1")
+        logger.info("stopping; containers go on")
+        await server.close(STOP_PATIENCE)
+        await context.engine.close(STOP_PATIENCE)
+
+
+async def _reset(config: Config) -> None:
+    if not config.root.exists() and not config.run.exists():
+        return
+    async with _opened(config) as context:
+        for problem in await reconcile(context):
+            logger.warning("before the removal: %s", problem)
+        removals = [context.engine.run(RemovePodSandbox(context, sandbox)) for sandbox in context.store.sandboxes]
+        failures = [error for error in await asyncio.gather(*removals, return_exceptions=True) if error is not None]
+        if failures:
+            raise PodyardError(f"not everything could be removed: {'; '.join(map(str, failures))}")
+        await context.network.remove_default_network()
+        if not context.systemd_cgroups and not config.runtime.cgroup_parent:
+            cgroups.remove(context.cgroup_parent("", "").rstrip("/"))
+    config.listen.unlink(missing_ok=True)
+    mounts.remove_tree(config.run)
+    mounts.remove_tree(config.root)
+
+
+@contextlib.asynccontextmanager
+async def _opened(config: Config) -> AsyncIterator[Context]:
+    """Everything but the server, and its orderly end."""
+    paths = Paths(config.root, config.run)
+    paths.prepare()
+    lock = _lock(paths.root)
+    database = Database(paths.root / "state.db")
+    try:
+        store = Store(Records(database))
+        hooks = Hooks()
+        hooks.load(config.runtime.hooks)
+        engine = Engine(Journal(database), hooks)
+        images = ImageStore(paths.root / "images", database, config.images, store.images_in_use)
+        network = Network(config.network, paths.root / "network")
+        await images.start()
+        await network.start()
+        try:
+            context = await _context(config, paths, store=store, engine=engine, images=images, network=network)
+            yield context
+        finally:
+            await network.close()
+            await images.close()
+    finally:
+        database.close()
+        os.close(lock)
+
+
+async def _context(
+    config: Config, paths: Paths, *, store: Store, engine: Engine, images: ImageStore, network: Network
+) -> Context:
+    systemd = config.runtime.cgroup_driver == "systemd" or (
+        config.runtime.cgroup_driver == "auto" and Path("/run/systemd/system").is_dir()
+    )
+    init = probe.find_binary(config.runtime.init, "catatonit")
+    monitor = Monitor(probe.find_binary(config.runtime.monitor, "conmon"), paths.exits)
+    runtimes = _runtimes(config, paths, systemd)
+    handlers = await _handlers(config, runtimes, init, systemd)
+    watcher = Watcher(store, monitor)
+    context = Context(
+        config=config,
+        paths=paths,
+        store=store,
+        engine=engine,
+        images=images,
+        network=network,
+        monitor=monitor,
+        watcher=watcher,
+        handlers=handlers,
+        runtimes=runtimes,
+        host=read_host_facts(config.runtime.seccomp_dir),
+        init=init,
+        boot_id=Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
+        systemd_cgroups=systemd,
+    )
+    background: set[asyncio.Task[None]] = set()
+
+    def reap(container_id: str) -> None:
+        task = asyncio.create_task(_reap(context, container_id))
+        background.add(task)
+        task.add_done_callback(background.discard)
+
+    watcher.on_exit = reap
+    return context
+
+
+async def _reap(context: Context, container_id: str) -> None:
+    try:
+        await context.engine.run(ReapContainer(context, container_id))
+    except PodyardError as error:
+        # Removing the container tries again, and so does the next start.
+        logger.warning("container %s: %s", container_id[:12], error)
+
+
+def _runtimes(config: Config, paths: Paths, systemd: bool) -> dict[str, OciRuntime]:
+    """Every OCI runtime that is configured and installed, by its binary's name; each has its own state directory."""
+    found: dict[str, OciRuntime] = {}
+    wanted = [(name, ()) for name in config.runtime.candidates]
+    for name, options in [*wanted, *((h.path, tuple(h.options)) for h in config.runtime.handlers.values())]:
+        with contextlib.suppress(FailedPrecondition):
+            path = probe.find_binary(name, name)
+            found[path.name] = OciRuntime(path, paths.run / "oci" / path.name, options, systemd)
+    return found
+
+
+async def _handlers(
+    config: Config, runtimes: Mapping[str, OciRuntime], init: Path, systemd: bool
+) -> dict[str, Handler]:
+    """The default handler, under "" and its runtime's name, and the configured ones."""
+    cgroup = "podyard.slice:podyard:trial" if systemd else "/podyard-trial"
+    candidates = [runtimes[Path(name).name] for name in config.runtime.candidates if Path(name).name in runtimes]
+    default, refused = await probe.first_working(candidates, init, cgroup)
+    for reason in refused:
+        logger.info("not used: %s", reason)
+    logger.info("OCI runtime: %s", default.path)
+    features = await probe.features(default)
+    handlers = {"": Handler(default, features), default.name: Handler(default, features)}
+    for name, handler in config.runtime.handlers.items():
+        runtime = runtimes.get(Path(handler.path).name)
+        if runtime is None:
+            raise FailedPrecondition(f"runtime handler {name}: {handler.path} is not installed")
+        handlers[name] = Handler(runtime, await probe.features(runtime))
+    return handlers
+
+
+async def _listen(server: Server, config: Config, context: Context) -> None:
+    runtime, images, admin = RuntimeService(context), ImageService(context.images), AdminService(context.images)
+    of_runtime: list[tuple[str, str, object]] = [(version, "RuntimeService", runtime) for version in config.versions]
+    of_images: list[tuple[str, str, object]] = [(version, "ImageService", images) for version in config.versions]
+    of_admin: list[tuple[str, str, object]] = [("admin", "Admin", admin)]
+    if config.image_listen is None:
+        await server.listen(config.listen, of_runtime + of_images + of_admin)
+    else:
+        await server.listen(config.listen, of_runtime + of_admin)
+        await server.listen(config.image_listen, of_images)
+
+
+def _lock(root: Path) -> int:
+    """Hold the state directory for this process alone."""
+    descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise FailedPrecondition(f"another podyard uses {root}: stop it first, or use another root") from None
+    return descriptor
+
+
+def _notify(state: str) -> None:
+    """Tell the service manager (sd_notify(3)), where one asked for it."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        channel.connect(f"\0{address[1:]}" if address.startswith("@") else address)
+        channel.sendall(state.encode())

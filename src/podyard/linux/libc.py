@@ -1,0 +1,41 @@
+"""Calls of the C library that Python's does not offer. Each raises OSError with the kernel's reason."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+_libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
+_libc.unshare.argtypes = [ctypes.c_int]
+
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWNET = 0x40000000
+
+
+def mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
+    """mount(2)."""
+    arguments = [os.fsencode(text) if text else None for text in (source, target, kind)]
+    data = os.fsencode(options) if options else None
+    if _libc.mount(*arguments, flags, data) != 0:
+        raise _error(target)
+
+
+def umount2(target: str, flags: int) -> None:
+    """umount2(2)."""
+    if _libc.umount2(os.fsencode(target), flags) != 0:
+        raise _error(target)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2): of the calling thread."""
+    if _libc.unshare(flags) != 0:
+        raise _error("unshare")
+
+
+def _error(subject: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number), subject)

@@ -1,0 +1,172 @@
+"""conmon: one small process a container that holds its stdio, writes its log and its exit file, and outlives podyard.
+
+conmon forks itself into the background, runs the OCI runtime's ``create`` and reports the first process' pid as a JSON
+object on the descriptor named by ``_OCI_SYNCPIPE``. When that process ends it writes ``<exit directory>/<id>`` with
+the exit code, then ends itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from podyard.errors import DeadlineExceeded, FailedPrecondition, Internal
+from podyard.linux import process
+from podyard.model.records import Process
+from podyard.oci import runtime
+from podyard.oci.runtime import OciRuntime
+
+CREATE_LIMIT = 120.0
+"""Seconds for conmon and the OCI runtime to create a container: slow disks and hung mounts show here."""
+
+REOPEN_LIMIT = 10.0
+REOPEN_LOG = "2 0 0\n"
+"""conmon's control message 2: reopen the log (the other two numbers belong to message 1, the window size)."""
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """``path``: conmon. ``exits``: the directory of exit files (never one that holds bundles)."""
+
+    path: Path
+    exits: Path
+
+    async def create(
+        self,
+        container_id: str,
+        bundle: Path,
+        oci_runtime: OciRuntime,
+        *,
+        log_path: Path | None = None,
+        tty: bool = False,
+        stdin: bool = False,
+        stdin_once: bool = False,
+    ) -> Process:
+        """Create a container from its bundle: its first process waits to be started.
+
+        Raises Internal with the OCI runtime's own words when it cannot.
+        """
+        argv = [
+            str(self.path),
+            *("--api-version", "1", "--cid", container_id, "--cuuid", container_id, "--name", container_id),
+            *("--bundle", str(bundle), "--runtime", str(oci_runtime.path)),
+            *("--container-pidfile", str(bundle / "pid"), "--conmon-pidfile", str(bundle / "monitor-pid")),
+            *("--exit-dir", str(self.exits), "--persist-dir", str(bundle), "--full-attach", "--no-sync-log"),
+            *("--log-path", f"k8s-file:{log_path}" if log_path else "off"),
+        ]
+        for option in oci_runtime.global_options:
+            argv += ["--runtime-arg", option]
+        argv += ["--systemd-cgroup"] if oci_runtime.systemd else []
+        argv += ["--terminal"] if tty else []
+        argv += ["--stdin"] if stdin else []
+        argv += ["--leave-stdin-open"] if stdin and not stdin_once else []
+        pid = await _sync(argv, bundle)
+        monitor_pid = int((bundle / "monitor-pid").read_text(encoding="ascii"))
+        return Process(
+            pid=pid,
+            start_time=process.start_time(pid),
+            monitor_pid=monitor_pid,
+            monitor_start_time=process.start_time(monitor_pid),
+        )
+
+    def exit_of(self, container_id: str) -> tuple[int, int] | None:
+        """Exit code and time (ns since 1970) that conmon has written, or None."""
+        path = self.exits / container_id
+        try:
+            text = path.read_text(encoding="ascii")
+            finished_at = path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+        return (int(text), finished_at) if text.strip() else None
+
+    def forget(self, container_id: str) -> None:
+        """Remove the exit file."""
+        (self.exits / container_id).unlink(missing_ok=True)
+
+
+async def reopen_log(bundle: Path, log_path: Path) -> None:
+    """Tell conmon to write to a new file at ``log_path``, and wait until it does.
+
+    conmon opens the new file under another name and renames it when it has written all of the old: so when a new file
+    stands at the path, nothing goes to the old one any more.
+
+    Raises FailedPrecondition when no conmon listens, DeadlineExceeded when it does not react.
+    """
+    before = _identity(log_path)
+    try:
+        control = os.open(bundle / "ctl", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise FailedPrecondition(f"the monitor of {bundle.name} does not listen: {error.strerror}") from error
+    try:
+        os.write(control, REOPEN_LOG.encode())
+    finally:
+        os.close(control)
+    try:
+        async with asyncio.timeout(REOPEN_LIMIT):
+            # conmon gives no other sign, and log rotation is rare.
+            while (now := _identity(log_path)) is None or now == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
+    except TimeoutError:
+        raise DeadlineExceeded(f"conmon did not reopen {log_path} within {REOPEN_LIMIT:g} s") from None
+    log_path.chmod(0o640)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+async def _sync(argv: list[str], bundle: Path) -> int:
+    """Run conmon until it has reported the container's pid."""
+    reading, writing = os.pipe()
+    try:
+        try:
+            env = {"PATH": os.environ.get("PATH", os.defpath), "_OCI_SYNCPIPE": str(writing)}
+            if "XDG_RUNTIME_DIR" in os.environ:
+                env["XDG_RUNTIME_DIR"] = os.environ["XDG_RUNTIME_DIR"]
+            result = await process.run(argv, limit=CREATE_LIMIT, env=env, pass_fds=(writing,), cwd=bundle)
+        finally:
+            os.close(writing)
+        if result.code != 0:
+            raise Internal(f"conmon failed with {result.code}: {runtime.message(result.stderr)}")
+        report = await _first_line(reading)
+    finally:
+        os.close(reading)
+    try:
+        answer = json.loads(report)
+        pid = int(answer["data"])
+    except (ValueError, KeyError, TypeError) as error:
+        why = runtime.message(result.stderr)
+        raise Internal(f"conmon did not report a process of {bundle.name}: {report!r}; {why}") from error
+    if pid <= 0:
+        raise Internal(runtime.message(str(answer.get("message") or "no reason given").encode()))
+    return pid
+
+
+async def _first_line(descriptor: int) -> bytes:
+    """The first line from a pipe, or what came before its end."""
+    loop = asyncio.get_running_loop()
+    os.set_blocking(descriptor, False)
+    line = b""
+    readable = asyncio.Event()
+    loop.add_reader(descriptor, readable.set)
+    try:
+        async with asyncio.timeout(CREATE_LIMIT):
+            while b"\n" not in line:
+                await readable.wait()
+                readable.clear()
+                data = os.read(descriptor, 65536)
+                if not data:
+                    break
+                line += data
+    except TimeoutError:
+        raise DeadlineExceeded(f"conmon reported no process within {CREATE_LIMIT:g} s") from None
+    finally:
+        loop.remove_reader(descriptor)
+    return line.partition(b"\n")[0]

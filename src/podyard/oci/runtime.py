@@ -1,0 +1,75 @@
+"""An OCI runtime's verbs (crun, runc and others that take the same command line)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from podyard.errors import Internal, NotFound
+from podyard.linux import process
+
+VERB_LIMIT = 60.0
+"""Seconds that one verb may take; on an idle machine they take milliseconds."""
+
+
+@dataclass(frozen=True)
+class OciRuntime:
+    """``path``: the binary. ``root``: the directory of its own state. ``systemd``: it asks systemd for cgroups."""
+
+    path: Path
+    root: Path
+    options: tuple[str, ...] = ()
+    systemd: bool = False
+
+    @property
+    def name(self) -> str:
+        """What records call it by: the binary's name."""
+        return self.path.name
+
+    @property
+    def global_options(self) -> list[str]:
+        """What stands before a verb."""
+        return [f"--root={self.root}", *(["--systemd-cgroup"] if self.systemd else []), *self.options]
+
+    async def start(self, container_id: str) -> None:
+        """Let a created container's process run. Raises Internal with the runtime's own words."""
+        await self._verb("start", container_id)
+
+    async def delete(self, container_id: str) -> None:
+        """Kill what is left of a container and forget it; one that the runtime does not know is fine."""
+        try:
+            await self._verb("delete", "--force", container_id)
+        except NotFound:
+            return
+
+    async def state(self, container_id: str) -> str:
+        """ "creating", "created", "running", "stopped" or "paused" (OCI runtime spec, State); NotFound if unknown."""
+        answer = await self._verb("state", container_id)
+        status: str = json.loads(answer)["status"]
+        return status
+
+    async def _verb(self, verb: str, *arguments: str) -> bytes:
+        result = await process.run([str(self.path), *self.global_options, verb, *arguments], limit=VERB_LIMIT)
+        if result.code == 0:
+            return result.stdout
+        text = message(result.stderr)
+        if "does not exist" in text or "No such file or directory" in text:
+            raise NotFound(f"{self.path.name} does not know container {arguments[-1]}: {text}")
+        raise Internal(f"{self.path.name} {verb} {arguments[-1]} failed: {text}")
+
+
+def message(stderr: bytes) -> str:
+    """What a runtime said went wrong: the last line that it wrote, without its logging frame."""
+    lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    if not lines:
+        return "it said nothing"
+    last = lines[-1]
+    if last.startswith("{"):
+        try:
+            last = json.loads(last)["msg"]
+        except (ValueError, KeyError):
+            return last
+    if 'msg="' in last:
+        last = last.partition('msg="')[2].rstrip('"').replace('\\"', '"')
+    return last

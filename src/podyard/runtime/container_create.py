@@ -1,0 +1,205 @@
+"""CreateContainer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from podyard.cri import api
+from podyard.errors import FailedPrecondition, InvalidArgument
+from podyard.lifecycle import requests
+from podyard.linux import cgroups, mounts
+from podyard.model.image import Image
+from podyard.model.records import Container
+from podyard.oci import users
+from podyard.oci.spec import SpecInputs, build_spec
+from podyard.operations import Operation, Step
+from podyard.runtime import process, volumes
+from podyard.runtime.context import Context, now
+from podyard.runtime.store import SandboxEntry, container_name
+
+VOLUME_LIMIT = 120.0
+"""Seconds for looking at the host paths of mounts: one on a hung network file system must not hang more than this."""
+
+
+def check(config: api.ContainerConfig, sandbox: SandboxEntry) -> None:
+    """Raise InvalidArgument, FailedPrecondition or Unimplemented for a container that cannot be."""
+    if not sandbox.record.ready:
+        raise FailedPrecondition(f"pod sandbox {sandbox.record.id[:12]} is not ready: make a new one")
+    requests.check_name(config.metadata.name, "the container's name")
+    requests.check_labels(config.labels)
+    requests.check_log_path(sandbox.config.log_directory, config.log_path)
+    if not config.image.image:
+        raise InvalidArgument("the container's image is empty")
+    if config.linux.security_context.privileged and not sandbox.config.linux.security_context.privileged:
+        raise InvalidArgument("a privileged container needs a privileged pod sandbox")
+    requests.check_unimplemented({"windows": config.HasField("windows")})
+
+
+class CreateContainer(Operation[str]):
+    """Make a container: its root file system, its volumes, its bundle, and its process, which waits to be started."""
+
+    kind = "CreateContainer"
+    policy = "undo"
+
+    def __init__(self, context: Context, container: Container, image: Image | None) -> None:
+        self.context = context
+        self.container = container
+        # A copy of the request that becomes what is carried out: host paths are resolved, volumes of the image added.
+        self.config = api.ContainerConfig.FromString(container.config)
+        self.image = image
+        self.subject = container.id
+        self.within = container.sandbox_id
+        self.bundle = context.paths.bundle(container.id)
+
+    @classmethod
+    def from_journal(cls, context: Context, data: bytes) -> CreateContainer:
+        """The operation again, after a crash: only ever to be undone."""
+        return cls(context, msgspec.json.decode(data, type=Container), None)
+
+    @property
+    def key(self) -> str:
+        sandbox_id, name, attempt = container_name(self.within, self.config)
+        return f"container {name} (attempt {attempt}) of sandbox {sandbox_id[:12]}"
+
+    @property
+    def fingerprint(self) -> bytes:
+        return self.container.config
+
+    def journal_input(self) -> bytes:
+        return msgspec.json.encode(self.container)
+
+    def steps(self) -> Sequence[Step]:
+        return [
+            Step("mounting the root file system", self.mount_rootfs, undo=self.unmount_rootfs),
+            Step("preparing the volumes", self.prepare_volumes, limit=VOLUME_LIMIT),
+            Step("writing the bundle", self.write_bundle),
+            Step("creating the process", self.create_process, undo=self.delete_process, limit=150),
+            Step("remembering the container", self.remember, undo=self.forget),
+        ]
+
+    def result(self) -> str:
+        return self.container.id
+
+    async def mount_rootfs(self) -> None:
+        """An overlay of the image's layers below a writable one."""
+        assert self.image is not None
+        lower = self.context.images.lower_dirs(self.image)
+        await asyncio.to_thread(self._mount_rootfs, lower)
+
+    def _mount_rootfs(self, lower: list[Path]) -> None:
+        writable = self.context.paths.writable(self.subject)
+        for folder in (writable / "upper", writable / "work", self.bundle / "rootfs"):
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        mounts.mount_overlay(lower, writable / "upper", writable / "work", self.bundle / "rootfs")
+
+    async def unmount_rootfs(self) -> None:
+        """Remove the root file system, the writable layer and the bundle."""
+        await asyncio.to_thread(mounts.remove_tree, self.bundle)
+        await asyncio.to_thread(mounts.remove_tree, self.context.paths.writable(self.subject))
+
+    async def prepare_volumes(self) -> None:
+        """Resolve and make host paths, and fill the image's volumes; the step's time limit bounds a hung mount."""
+        assert self.image is not None
+        declared = self.context.images.image_config(self.image).volumes
+        folder = self.context.paths.writable(self.subject) / "volumes"
+        mounts = await asyncio.to_thread(volumes.resolve_host_paths, self.config.mounts)
+        mounts += await asyncio.to_thread(volumes.fill, declared, self.config.mounts, self.bundle / "rootfs", folder)
+        del self.config.mounts[:]
+        self.config.mounts.extend(mounts)
+
+    async def write_bundle(self) -> None:
+        """The OCI spec, out of the request, the image and the host's facts."""
+        assert self.image is not None
+        sandbox = self.context.store.sandbox(self.within)
+        image = self.context.images.image_config(self.image)
+        security = self.config.linux.security_context
+        user = await asyncio.to_thread(users.resolve_user, security, image.user, self.bundle / "rootfs")
+        parent = self.context.cgroup_parent(self.within, sandbox.config.linux.cgroup_parent)
+        files = self.context.paths.sandbox(self.within)
+        own_ipc = sandbox.config.linux.security_context.namespace_options.ipc != api.NODE
+        spec = build_spec(
+            SpecInputs(
+                config=self.config,
+                sandbox=sandbox.config,
+                image=image,
+                rootfs=self.bundle / "rootfs",
+                user=user,
+                namespaces=self._namespaces(sandbox),
+                cgroups_path=self.context.cgroups_path(parent, self.subject),
+                hostname=sandbox.config.hostname,
+                files={f"/etc/{name}": files / name for name in ("hosts", "hostname", "resolv.conf")},
+                shm=files / "shm" if own_ipc else None,
+                host=self.context.host_facts(sandbox.record.handler),
+            )
+        )
+        process.write_bundle(self.bundle, spec)
+        self.container = replace(self.container, uid=user.uid, gid=user.gid, groups=user.groups)
+
+    def _namespaces(self, sandbox: SandboxEntry) -> dict[str, str | None]:
+        pins = self.context.paths.pins(self.within)
+        options = self.config.linux.security_context.namespace_options
+        found: dict[str, str | None] = {"mount": ""}
+        for kind in ("network", "ipc", "uts"):
+            if (pins / kind).exists():
+                found[kind] = str(pins / kind)
+        if options.pid == api.CONTAINER:
+            found["pid"] = ""
+        elif options.pid == api.POD:
+            if not (pins / "pid").exists():
+                raise InvalidArgument("pid mode POD needs a sandbox that was made with pid mode POD")
+            found["pid"] = str(pins / "pid")
+        elif options.pid == api.TARGET:
+            found["pid"] = f"/proc/{self._target_pid(options.target_id)}/ns/pid"
+        if self.context.host.cgroup_namespace and not self.config.linux.security_context.privileged:
+            found["cgroup"] = ""
+        return found
+
+    def _target_pid(self, target_id: str) -> int:
+        target = self.context.store.container(target_id)
+        if target.record.sandbox_id != self.within:
+            raise InvalidArgument(f"container {target_id[:12]}, whose PIDs are to be shared, is in another sandbox")
+        if target.record.state != "running" or target.record.process is None:
+            raise FailedPrecondition(f"container {target_id[:12]}, whose PIDs are to be shared, does not run")
+        return target.record.process.pid
+
+    async def create_process(self) -> None:
+        """conmon and the OCI runtime make the process; it waits before it becomes the container's program."""
+        log_path = Path(self.container.log_path) if self.container.log_path else None
+        if log_path is not None:
+            await asyncio.to_thread(_make_log, log_path)
+        created = await self.context.monitor.create(
+            self.subject,
+            self.bundle,
+            self.context.runtime(self.container.runtime),
+            log_path=log_path,
+            tty=self.config.tty,
+            stdin=self.config.stdin,
+            stdin_once=self.config.stdin_once,
+        )
+        self.container = replace(self.container, process=created, cgroup=cgroups.of_process(created.pid))
+
+    async def delete_process(self) -> None:
+        """End the process and let the OCI runtime and conmon forget it."""
+        runtime = self.context.runtime(self.container.runtime)
+        await process.kill_and_delete(self.context, runtime, self.subject, self.container.process)
+
+    async def remember(self) -> None:
+        """From here on the container exists."""
+        entry = self.context.store.save_container(replace(self.container, created_at=now()))
+        self.context.watcher.watch(entry)
+
+    async def forget(self) -> None:
+        """Take back the record."""
+        self.context.store.delete_container(self.subject)
+
+
+def _make_log(path: Path) -> None:
+    """The log file with the permissions that log collectors need; conmon would make it 0600."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    path.touch(mode=0o640)
+    path.chmod(0o640)

@@ -1,0 +1,123 @@
+"""What all calls of the RuntimeService share, and where things stand on the host."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from podyard.config import Config
+from podyard.errors import FailedPrecondition, InvalidArgument
+from podyard.images.store import ImageStore
+from podyard.network import Network
+from podyard.oci.host import HostFacts
+from podyard.oci.monitor import Monitor
+from podyard.oci.probe import Features
+from podyard.oci.runtime import OciRuntime
+from podyard.operations import Engine
+from podyard.runtime.exits import Watcher
+from podyard.runtime.store import Store
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where things stand. ``run`` goes with a reboot, as do the things that it describes; ``root`` stays."""
+
+    root: Path
+    run: Path
+
+    def pins(self, sandbox_id: str) -> Path:
+        """A sandbox's pinned namespaces, one file a kind."""
+        return self.run / "pins" / sandbox_id
+
+    def sandbox(self, sandbox_id: str) -> Path:
+        """A sandbox's files: resolv.conf, hosts, hostname, and /dev/shm."""
+        return self.run / "sandboxes" / sandbox_id
+
+    def bundle(self, container_id: str) -> Path:
+        """A container's OCI bundle; its root file system is mounted in it."""
+        return self.run / "bundles" / container_id
+
+    def writable(self, container_id: str) -> Path:
+        """A container's writable layer, volumes of the image included."""
+        return self.root / "containers" / container_id
+
+    @property
+    def exits(self) -> Path:
+        """The directory of exit files."""
+        return self.run / "exits"
+
+    def prepare(self) -> None:
+        """Make the directories that stand above all others."""
+        below = [self.run / name for name in ("pins", "bundles", "sandboxes", "exits")]
+        for folder in (self.root, self.root / "containers", self.run, *below):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A runtime handler: the OCI runtime behind a RuntimeClass' name, and what it can do."""
+
+    runtime: OciRuntime
+    features: Features
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that an operation or a call needs; made once by the daemon."""
+
+    config: Config
+    paths: Paths
+    store: Store
+    engine: Engine
+    images: ImageStore
+    network: Network
+    monitor: Monitor
+    watcher: Watcher
+    handlers: Mapping[str, Handler]
+    runtimes: Mapping[str, OciRuntime]
+    host: HostFacts
+    init: Path
+    boot_id: str
+    systemd_cgroups: bool
+
+    def handler(self, name: str) -> Handler:
+        """A handler by name; "" is the default one. Raises InvalidArgument, naming those there are."""
+        found = self.handlers.get(name)
+        if found is None:
+            known = ", ".join(repr(handler) for handler in sorted(self.handlers))
+            raise InvalidArgument(f"there is no runtime handler {name!r}; podyard is configured with {known}")
+        return found
+
+    def runtime(self, name: str) -> OciRuntime:
+        """The OCI runtime that made something, by the name in its record."""
+        found = self.runtimes.get(name)
+        if found is None:
+            raise FailedPrecondition(
+                f"this was made by the OCI runtime {name}, which is not configured any more: "
+                "add it to runtime.candidates or runtime.handlers"
+            )
+        return found
+
+    def host_facts(self, handler: str) -> HostFacts:
+        """The host's facts as far as a handler's OCI runtime can use them."""
+        return replace(self.host, recursive_read_only=self.handler(handler).features.recursive_read_only_mounts)
+
+    def cgroup_parent(self, sandbox_id: str, requested: str) -> str:
+        """The cgroup under which a sandbox's containers are: the request's, or one of podyard's own."""
+        if requested:
+            return requested
+        ours = self.config.runtime.cgroup_parent or ("podyard.slice" if self.systemd_cgroups else "/podyard")
+        return ours if self.systemd_cgroups else f"{ours}/{sandbox_id}"
+
+    def cgroups_path(self, parent: str, container_id: str) -> str:
+        """A container's cgroup as the OCI spec has it (config-linux.md, cgroupsPath; systemd: slice:prefix:name)."""
+        if self.systemd_cgroups:
+            return f"{parent.rstrip('/').rpartition('/')[2]}:podyard:{container_id}"
+        return f"{parent.rstrip('/')}/{container_id}"
+
+
+def now() -> int:
+    """Nanoseconds since 1970."""
+    return time.time_ns()

@@ -1,0 +1,98 @@
+"""What happens when a process ends: containers become exited, sandboxes lose their infra process.
+
+A container's monitor ends right after it has written the exit file, so one pidfd a container tells all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from podyard.lifecycle import containers
+from podyard.linux import cgroups, process
+from podyard.oci.monitor import Monitor
+from podyard.runtime.store import ContainerEntry, SandboxEntry, Store
+
+logger = logging.getLogger(__name__)
+
+
+class Watcher:
+    """Watches processes and records their ends. ``on_exit`` is called with the id of each container that has ended."""
+
+    def __init__(self, store: Store, monitor: Monitor) -> None:
+        self._store = store
+        self._monitor = monitor
+        self.on_exit: Callable[[str], None] = lambda container_id: None
+
+    def watch(self, entry: ContainerEntry) -> None:
+        """Watch a container through its monitor."""
+        target = entry.record.process
+        assert target is not None
+        _call_at_end(target.monitor_pid, target.monitor_start_time, lambda: self._monitor_ended(entry))
+
+    def watch_process(self, entry: ContainerEntry, why: str) -> None:
+        """Watch a container whose monitor is gone: its exit code cannot be known."""
+        target = entry.record.process
+        assert target is not None
+        _call_at_end(target.pid, target.start_time, lambda: self.record_lost(entry, why))
+
+    def watch_infra(self, entry: SandboxEntry) -> None:
+        """Watch a sandbox's infra process, where it has one: the sandbox is not ready without it."""
+        infra = entry.record.infra
+        if infra is not None:
+            _call_at_end(infra.pid, infra.start_time, lambda: self._infra_ended(entry))
+
+    def record_exit(self, entry: ContainerEntry) -> bool:
+        """Record the exit that the monitor has written; False when it has not."""
+        written = self._monitor.exit_of(entry.record.id)
+        if written is None:
+            return False
+        code, at = written
+        # Read now: the counter goes with the cgroup.
+        oom_killed = cgroups.oom_kills(entry.record.cgroup) > 0
+        self._save(entry, containers.exited(entry.record, code, at, oom_killed=oom_killed))
+        return True
+
+    def _monitor_ended(self, entry: ContainerEntry) -> None:
+        if entry.record.id not in self._store.containers or self.record_exit(entry):
+            return
+        why = "its monitor was killed; its output and exit code from then on are lost"
+        logger.warning("container %s: %s", entry.record.id[:12], why)
+        self.watch_process(entry, why)
+
+    def record_lost(self, entry: ContainerEntry, why: str) -> None:
+        """Record that a container has ended in a way that nobody saw."""
+        if entry.record.id in self._store.containers:
+            self._save(entry, containers.lost(entry.record, time.time_ns(), why))
+
+    def _infra_ended(self, entry: SandboxEntry) -> None:
+        if entry.record.id in self._store.sandboxes and entry.record.ready:
+            logger.warning("the infra process of sandbox %s has ended", entry.record.id[:12])
+            self._store.save_sandbox(replace(entry.record, ready=False))
+
+    def _save(self, entry: ContainerEntry, record: containers.Container) -> None:
+        if entry.record.state == "exited":
+            return
+        self._store.save_container(record)
+        logger.info("container %s has ended: %s, exit code %d", record.id[:12], record.reason, record.exit_code)
+        self.on_exit(record.id)
+
+
+def _call_at_end(pid: int, start_time: int, callback: Callable[[], None]) -> None:
+    """Call back once when a process has ended; soon, when it is not there any more."""
+    loop = asyncio.get_running_loop()
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        loop.call_soon(callback)
+        return
+    if start_time == 0 or process.start_time(pid) != start_time:
+        os.close(descriptor)
+        loop.call_soon(callback)
+        return
+    process.watch(descriptor, callback)
