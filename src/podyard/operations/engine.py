@@ -32,6 +32,10 @@ class _Flight:
     ancestors: frozenset[_Flight]
     task: asyncio.Task[Any] = field(init=False)
 
+    def waits_on(self, others: frozenset[_Flight]) -> bool:
+        """Whether it cannot go on before one of ``others`` has ended."""
+        return any(other in others or other.waits_on(others) for other in self.waits_for)
+
     def doing(self) -> str:
         if not self.trace.spans and self.waits_for:
             return "waiting for " + ", ".join(str(other.operation) for other in self.waits_for)
@@ -58,7 +62,8 @@ class Engine:
         """
         if self._closing:
             raise Unavailable(f"podyard is stopping: {operation} was not begun; ask again once it runs")
-        flight = self._join(operation) or self._submit(operation, parent)
+        ancestors = self._ancestors(parent)
+        flight = self._join(operation, ancestors) or self._submit(operation, ancestors)
         try:
             result: Result = await asyncio.shield(flight.task)
         except asyncio.CancelledError:
@@ -108,9 +113,16 @@ class Engine:
             logger.warning("%s is left to the next start (%s)", flight.operation, flight.doing())
             flight.task.cancel()
 
-    def _join(self, operation: Operation[Result]) -> _Flight | None:
+    def _ancestors(self, parent: Operation[Any] | None) -> frozenset[_Flight]:
+        """The flights whose steps led to an operation: it must neither wait for them nor for what waits for them."""
         for flight in self._flights:
-            if flight.operation.key == operation.key:
+            if flight.operation is parent:
+                return flight.ancestors | {flight}
+        return frozenset()
+
+    def _join(self, operation: Operation[Result], ancestors: frozenset[_Flight]) -> _Flight | None:
+        for flight in self._flights:
+            if flight.operation.key == operation.key and not flight.waits_on(ancestors):
                 if flight.operation.fingerprint != operation.fingerprint:
                     raise AlreadyExists(
                         f"{operation.key} is in flight with another configuration ({flight.doing()}): "
@@ -119,13 +131,11 @@ class Engine:
                 return flight
         return None
 
-    def _submit(self, operation: Operation[Any], parent: Operation[Any] | None) -> _Flight:
-        ancestors: frozenset[_Flight] = frozenset()
-        for flight in self._flights:
-            if flight.operation is parent:
-                ancestors = flight.ancestors | {flight}
+    def _submit(self, operation: Operation[Any], ancestors: frozenset[_Flight]) -> _Flight:
         waits_for = [
-            flight for flight in self._flights if flight not in ancestors and operation.conflicts(flight.operation)
+            flight
+            for flight in self._flights
+            if operation.conflicts(flight.operation) and flight not in ancestors and not flight.waits_on(ancestors)
         ]
         flight = _Flight(operation, Trace(str(operation)), waits_for, ancestors)
         self._flights.append(flight)

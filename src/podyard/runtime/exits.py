@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from podyard.lifecycle import containers
 from podyard.linux import cgroups, process
+from podyard.model.records import Container
 from podyard.oci.monitor import Monitor
 from podyard.runtime.store import ContainerEntry, SandboxEntry, Store
 
@@ -75,7 +76,7 @@ class Watcher:
             logger.warning("the infra process of sandbox %s has ended", entry.record.id[:12])
             self._store.save_sandbox(replace(entry.record, ready=False))
 
-    def _save(self, entry: ContainerEntry, record: containers.Container) -> None:
+    def _save(self, entry: ContainerEntry, record: Container) -> None:
         if entry.record.state == "exited":
             return
         self._store.save_container(record)

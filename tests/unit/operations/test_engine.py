@@ -202,6 +202,25 @@ async def test_a_step_may_run_an_operation_on_what_its_own_operation_holds(engin
     assert await engine.run(holder) == ["child", "rest"]
 
 
+async def test_a_step_does_not_wait_for_what_waits_for_its_own_operation(engine: Engine) -> None:
+    log: list[str] = []
+    gate = asyncio.Event()
+
+    async def stop_child() -> None:
+        await gate.wait()
+        await engine.run(Finishing(log, [step(log, "child")], "c1", "pod"), parent=holder)
+
+    holder = Finishing(log, [Step("stopping children", stop_child, limit=5)], "pod")
+    first = asyncio.create_task(engine.run(holder))
+    await asyncio.sleep(0)
+    # The same request from outside, which waits for the holder: the holder's step must not join it.
+    second = asyncio.create_task(engine.run(Finishing(log, [step(log, "later")], "c1", "pod")))
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(first, second)
+    assert log == ["child", "later"]
+
+
 async def test_an_operation_that_finishes_goes_on_after_a_failure(engine: Engine, database: Database) -> None:
     log: list[str] = []
     plan = [
