@@ -1,0 +1,38 @@
+"""Faults of one container."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from podyard.manifest.checks.environment import check_environment
+from podyard.manifest.checks.ports import check_ports
+from podyard.manifest.checks.resources import check_resources
+from podyard.manifest.checks.security import check_container_security
+from podyard.manifest.checks.volumes import check_volume_mounts
+from podyard.manifest.model import Container, Pod
+from podyard.manifest.problems import Problem
+
+MAX_IMAGE = 1024
+"""Characters of an image reference: a longer one is refused by every registry."""
+
+
+def check_container(pod: Pod, container: Container, path: str) -> Iterator[Problem]:
+    """Faults of the container that stands at ``path``."""
+    if not container.image or container.image.strip() != container.image:
+        yield Problem(0, f"{path}.image", "an image reference is not empty and has no blanks around it")
+    elif len(container.image) > MAX_IMAGE:
+        yield Problem(0, f"{path}.image", f"longer than {MAX_IMAGE} characters")
+    if container.working_dir and not container.working_dir.startswith("/"):
+        yield Problem(0, f"{path}.workingDir", f"{container.working_dir!r} is not an absolute path")
+    if not container.termination_message_path.startswith("/"):
+        text = f"{container.termination_message_path!r} is not an absolute path"
+        yield Problem(0, f"{path}.terminationMessagePath", text)
+    for field, words in (("command", container.command), ("args", container.args)):
+        for index, word in enumerate(words):
+            if "\0" in word:
+                yield Problem(0, f"{path}.{field}[{index}]", "holds a NUL character")
+    yield from check_environment(pod, container, path)
+    yield from check_ports(container.ports, f"{path}.ports")
+    yield from check_resources(container.resources, f"{path}.resources")
+    yield from check_container_security(container.security_context, f"{path}.securityContext")
+    yield from check_volume_mounts(pod.spec.volumes, container, path)

@@ -1,0 +1,106 @@
+"""Faults of a Pod's metadata and of its spec beside the containers."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from podyard.manifest.decode import NOT_SUPPORTED
+from podyard.manifest.model import Metadata, PodSpec
+from podyard.manifest.names import key_fault, label_fault, label_value_fault, subdomain_fault
+from podyard.manifest.problems import Problem
+
+MAX_ANNOTATIONS = 256 * 1024
+MAX_LABEL = 4096
+"""Bytes of a label's key and value that a runtime takes."""
+MAX_UID = 128
+MAX_NAMESERVERS = 3
+MAX_SEARCHES = 32
+_UID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
+
+
+def check_metadata(metadata: Metadata) -> Iterator[Problem]:
+    if fault := subdomain_fault(metadata.name):
+        yield Problem(0, "metadata.name", fault)
+    if fault := label_fault(metadata.namespace):
+        yield Problem(0, "metadata.namespace", fault)
+    # the uid becomes part of directory names
+    if len(metadata.uid) > MAX_UID or not _UID_CHARACTERS.issuperset(metadata.uid):
+        yield Problem(0, "metadata.uid", f"at most {MAX_UID} letters, digits and '-' make a uid")
+    for key, value in metadata.labels.items():
+        path = f"metadata.labels[{key!r}]"
+        if fault := key_fault(key) or label_value_fault(value):
+            yield Problem(0, path, fault)
+        elif len(key) + len(value) > MAX_LABEL:
+            yield Problem(0, path, f"longer than {MAX_LABEL} bytes with its key")
+    for key in metadata.annotations:
+        if fault := key_fault(key.lower()):
+            yield Problem(0, f"metadata.annotations[{key!r}]", fault)
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in metadata.annotations.items())
+    if size > MAX_ANNOTATIONS:
+        yield Problem(0, "metadata.annotations", f"{size} bytes; at most {MAX_ANNOTATIONS} are allowed")
+
+
+def check_spec(spec: PodSpec) -> Iterator[Problem]:
+    if spec.termination_grace_period_seconds < 0:
+        yield Problem(0, "spec.terminationGracePeriodSeconds", "must be 0 or more")
+    for path, name in (("spec.hostname", spec.hostname), ("spec.runtimeClassName", spec.runtime_class_name)):
+        fault = label_fault(name) if path == "spec.hostname" else subdomain_fault(name)
+        if name and fault:
+            yield Problem(0, path, fault)
+    if spec.host_pid and spec.share_process_namespace:
+        yield Problem(0, "spec.shareProcessNamespace", "cannot go with hostPID: the pod has no PID namespace to share")
+    yield from _check_dns(spec)
+    for index, alias in enumerate(spec.host_aliases):
+        path = f"spec.hostAliases[{index}]"
+        if not _is_ip(alias.ip):
+            yield Problem(0, f"{path}.ip", f"{alias.ip!r} is not an IP address")
+        for position, hostname in enumerate(alias.hostnames):
+            if fault := subdomain_fault(hostname):
+                yield Problem(0, f"{path}.hostnames[{position}]", fault)
+
+
+def check_names(spec: PodSpec) -> Iterator[Problem]:
+    """Containers: there is one, each has a name, no two the same."""
+    if not spec.containers:
+        yield Problem(0, "spec.containers", "a Pod has at least one container")
+    seen: dict[str, str] = {}
+    for field, containers in (("initContainers", spec.init_containers), ("containers", spec.containers)):
+        for index, container in enumerate(containers):
+            path = f"spec.{field}[{index}]"
+            if fault := label_fault(container.name):
+                yield Problem(0, f"{path}.name", fault)
+            elif container.name in seen:
+                yield Problem(0, f"{path}.name", f"{seen[container.name]} is called {container.name!r} already")
+            seen.setdefault(container.name, path)
+            if field == "containers" and container.restart_policy is not None:
+                text = f"the restart policy of a container that is not an init container is {NOT_SUPPORTED}"
+                yield Problem(0, f"{path}.restartPolicy", text, unsupported=True)
+
+
+def _check_dns(spec: PodSpec) -> Iterator[Problem]:
+    config = spec.dns_config
+    if spec.dns_policy == "None" and not config.nameservers:
+        yield Problem(0, "spec.dnsConfig.nameservers", "dnsPolicy None needs at least one name server")
+    if len(config.nameservers) > MAX_NAMESERVERS:
+        yield Problem(0, "spec.dnsConfig.nameservers", f"resolvers use at most {MAX_NAMESERVERS} name servers")
+    for index, server in enumerate(config.nameservers):
+        if not _is_ip(server):
+            yield Problem(0, f"spec.dnsConfig.nameservers[{index}]", f"{server!r} is not an IP address")
+    if len(config.searches) > MAX_SEARCHES:
+        yield Problem(0, "spec.dnsConfig.searches", f"at most {MAX_SEARCHES} search domains are allowed")
+    for index, search in enumerate(config.searches):
+        # "." and a leading "_" of a label are legal in a search list
+        if search != "." and (fault := subdomain_fault(search.removesuffix(".").replace("_", "a").lower())):
+            yield Problem(0, f"spec.dnsConfig.searches[{index}]", fault)
+    for index, option in enumerate(config.options):
+        if not option.name or any(character.isspace() for character in option.name + (option.value or "")):
+            yield Problem(0, f"spec.dnsConfig.options[{index}]", "an option has a name, and no blanks")
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text

@@ -1,0 +1,140 @@
+"""A Pod."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+import msgspec
+
+from podyard.manifest.model.base import Object
+from podyard.manifest.model.container import Container
+from podyard.manifest.model.security import PodSecurityContext
+from podyard.manifest.model.volume import Volume
+
+
+class Metadata(Object, frozen=True, kw_only=True):
+    unsupported: ClassVar[frozenset[str]] = frozenset({"generateName"})
+    ignored: ClassVar[frozenset[str]] = frozenset(
+        {
+            "creationTimestamp",
+            "deletionGracePeriodSeconds",
+            "deletionTimestamp",
+            "finalizers",
+            "generation",
+            "managedFields",
+            "ownerReferences",
+            "resourceVersion",
+            "selfLink",
+        }
+    )
+
+    name: str
+    namespace: str = "default"
+    uid: str = ""
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class DnsOption(Object, frozen=True, kw_only=True):
+    name: str
+    value: str | None = None
+
+
+class DnsConfig(Object, frozen=True, kw_only=True):
+    nameservers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[DnsOption, ...] = ()
+
+
+class HostAlias(Object, frozen=True, kw_only=True):
+    ip: str
+    hostnames: tuple[str, ...] = ()
+
+
+class PodOs(Object, frozen=True, kw_only=True):
+    name: Literal["linux"]
+
+
+class PodSpec(Object, frozen=True, kw_only=True):
+    unsupported: ClassVar[frozenset[str]] = frozenset(
+        {
+            "activeDeadlineSeconds",
+            "ephemeralContainers",
+            "hostnameOverride",
+            "imagePullSecrets",
+            "overhead",
+            "resourceClaims",
+            "resources",
+            "schedulingGates",
+            "subdomain",
+        }
+    )
+    ignored: ClassVar[frozenset[str]] = frozenset(
+        {
+            "affinity",
+            "automountServiceAccountToken",
+            "enableServiceLinks",
+            "nodeSelector",
+            "preemptionPolicy",
+            "priority",
+            "priorityClassName",
+            "readinessGates",
+            "schedulerName",
+            "serviceAccount",
+            "tolerations",
+            "topologySpreadConstraints",
+        }
+    )
+
+    containers: tuple[Container, ...]
+    init_containers: tuple[Container, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    restart_policy: Literal["Always", "OnFailure", "Never"] = "Always"
+    termination_grace_period_seconds: int = 30
+    hostname: str = ""
+    set_hostname_as_fqdn: Literal[False] = False
+    host_aliases: tuple[HostAlias, ...] = ()
+    dns_policy: Literal["Default", "None", "ClusterFirst", "ClusterFirstWithHostNet"] = "ClusterFirst"
+    dns_config: DnsConfig = DnsConfig()
+    host_network: bool = False
+    host_pid: bool = False
+    host_ipc: bool = False
+    host_users: Literal[True] = True
+    share_process_namespace: bool = False
+    security_context: PodSecurityContext = PodSecurityContext()
+    runtime_class_name: str = ""
+    service_account_name: str = "default"
+    node_name: str = ""
+    os: PodOs | None = None
+
+
+class Pod(Object, frozen=True, kw_only=True):
+    ignored: ClassVar[frozenset[str]] = frozenset({"status"})
+
+    api_version: Literal["v1"]
+    kind: Literal["Pod"]
+    metadata: Metadata
+    spec: PodSpec
+
+    @property
+    def full_name(self) -> str:
+        """``namespace/name``, how messages name a Pod."""
+        return f"{self.metadata.namespace}/{self.metadata.name}"
+
+    def all_containers(self) -> Iterator[Container]:
+        """Init containers, then containers, each in the manifest's order."""
+        yield from self.spec.init_containers
+        yield from self.spec.containers
+
+    def container(self, name: str) -> Container:
+        """The container or init container called ``name``. Raises KeyError."""
+        for container in self.all_containers():
+            if container.name == name:
+                return container
+        raise KeyError(name)
+
+
+def is_sidecar(container: Container) -> bool:
+    """Whether an init container is restartable: it keeps running beside the containers and ends after them."""
+    return container.restart_policy == "Always"
