@@ -1,0 +1,88 @@
+"""ContainerConfig."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from podyard.cri import api
+from podyard.manifest.model import Container, Pod, VolumeMount
+from podyard.manifest.translate import labels
+from podyard.manifest.translate.environment import expand
+from podyard.manifest.translate.facts import HostFacts, ImageFacts
+from podyard.manifest.translate.resources import linux_resources
+from podyard.manifest.translate.security import container_security
+
+_PROPAGATION = {
+    "None": api.PROPAGATION_PRIVATE,
+    "HostToContainer": api.PROPAGATION_HOST_TO_CONTAINER,
+    "Bidirectional": api.PROPAGATION_BIDIRECTIONAL,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedMount:
+    """A volume mount whose place on the host is known."""
+
+    mount: VolumeMount
+    host_path: str
+    recursive_read_only: bool = False
+    """Whether what is mounted below is to be read-only too: the endpoint can do it."""
+
+
+def container_config(
+    pod: Pod,
+    container: Container,
+    image: ImageFacts,
+    host: HostFacts,
+    *,
+    attempt: int,
+    variables: Mapping[str, str],
+    volumes: Sequence[ResolvedMount],
+    files: Mapping[str, str],
+) -> api.ContainerConfig:
+    """The request for one attempt at a container.
+
+    ``variables``: what ``environment`` makes. ``files``: files that the Pod manages, path in the container → path on
+    the host; a volume mounted on the same path wins.
+    """
+    return api.ContainerConfig(
+        metadata=api.ContainerMetadata(name=container.name, attempt=attempt),
+        image=api.ImageSpec(image=image.id, user_specified_image=container.image),
+        command=[expand(word, variables) for word in container.command],
+        args=[expand(word, variables) for word in container.args],
+        working_dir=container.working_dir,
+        envs=[api.KeyValue(key=key, value=value.encode()) for key, value in variables.items()],
+        mounts=_mounts(volumes, files),
+        labels=labels.container_labels(pod, container),
+        annotations=labels.container_annotations(pod, container, attempt),
+        log_path=log_path(container.name, attempt),
+        stdin=container.stdin,
+        stdin_once=container.stdin_once,
+        tty=container.tty,
+        linux=api.LinuxContainerConfig(
+            resources=linux_resources(pod, container, host.memory),
+            security_context=container_security(pod, container, image),
+        ),
+    )
+
+
+def log_path(name: str, attempt: int) -> str:
+    """The log of one attempt at a container, relative to the Pod's log directory: the kubelet's scheme."""
+    return f"{name}/{attempt}.log"
+
+
+def _mounts(volumes: Sequence[ResolvedMount], files: Mapping[str, str]) -> list[api.Mount]:
+    mounts = [
+        api.Mount(
+            container_path=volume.mount.mount_path,
+            host_path=volume.host_path,
+            readonly=volume.mount.read_only,
+            recursive_read_only=volume.recursive_read_only,
+            propagation=_PROPAGATION[volume.mount.mount_propagation],
+        )
+        for volume in volumes
+    ]
+    taken = {mount.container_path.rstrip("/") for mount in mounts}
+    mounts += [api.Mount(container_path=path, host_path=source) for path, source in files.items() if path not in taken]
+    return mounts

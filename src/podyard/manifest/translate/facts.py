@@ -1,0 +1,33 @@
+"""What a translation must know beside the manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostFacts:
+    """The node."""
+
+    name: str
+    ips: tuple[str, ...]
+    """The one that its default route uses first."""
+    cpus: int
+    memory: int
+    """Bytes."""
+    resolv_conf: str
+    """The text of the resolver configuration that pods get, resolv.conf(5)."""
+    hosts: str
+    """The text of /etc/hosts, which pods on the host's network get."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """An image on the endpoint."""
+
+    id: str
+    """What the endpoint calls it: containers are made from exactly this image, whatever its tags become."""
+    uid: int | None = None
+    """The user that it sets, by number."""
+    username: str = ""
+    """The user that it sets, by name. Without either it runs as root."""

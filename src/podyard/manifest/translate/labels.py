@@ -1,0 +1,95 @@
+"""Labels and annotations of sandboxes and containers: the kubelet's, by which every tool finds Pods, and our own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from msgspec.structs import replace
+
+from podyard.manifest.model import Container, Pod, canonical, is_sidecar
+
+POD_NAME = "io.kubernetes.pod.name"
+POD_NAMESPACE = "io.kubernetes.pod.namespace"
+POD_UID = "io.kubernetes.pod.uid"
+CONTAINER_NAME = "io.kubernetes.container.name"
+GRACE_PERIOD = "io.kubernetes.pod.terminationGracePeriod"
+TERMINATION_MESSAGE_PATH = "io.kubernetes.container.terminationMessagePath"
+TERMINATION_MESSAGE_POLICY = "io.kubernetes.container.terminationMessagePolicy"
+RESTART_COUNT = "io.kubernetes.container.restartCount"
+CONTAINER_HASH = "io.kubernetes.container.hash"
+PORTS = "io.kubernetes.container.ports"
+MANIFEST_HASH = "podyard.io/manifest-hash"
+"""On a sandbox: ``pod_hash`` of its manifest."""
+CONTAINER_KIND = "podyard.io/container-kind"
+"""On a container: ``kind_of`` it."""
+
+
+def pod_hash(pod: Pod) -> str:
+    """The same for manifests that mean the same, whatever uid the Pod was given."""
+    return hashlib.sha256(canonical(replace(pod, metadata=replace(pod.metadata, uid="")))).hexdigest()[:32]
+
+
+def container_hash(container: Container) -> str:
+    """Changes with a container's part of the manifest."""
+    return hashlib.sha256(canonical(container)).hexdigest()[:8]
+
+
+def kind_of(pod: Pod, container: Container) -> Literal["init", "sidecar", "container"]:
+    """Whether it runs before the containers, from then on beside them, or is one of them."""
+    if is_sidecar(container):
+        return "sidecar"
+    return "container" if container in pod.spec.containers else "init"
+
+
+def sandbox_labels(pod: Pod) -> dict[str, str]:
+    """The Pod's own labels, and whose sandbox it is."""
+    return {**pod.metadata.labels, **_identity(pod)}
+
+
+def sandbox_annotations(pod: Pod) -> dict[str, str]:
+    """The Pod's own annotations, and which manifest it was made from."""
+    return {**pod.metadata.annotations, MANIFEST_HASH: pod_hash(pod)}
+
+
+def container_labels(pod: Pod, container: Container) -> dict[str, str]:
+    """Whose container it is."""
+    return {**_identity(pod), CONTAINER_NAME: container.name}
+
+
+def container_annotations(pod: Pod, container: Container, attempt: int) -> dict[str, str]:
+    """What stop, restart and inspection need to know, with or without the manifest."""
+    annotations = {
+        CONTAINER_HASH: container_hash(container),
+        RESTART_COUNT: str(attempt),
+        TERMINATION_MESSAGE_PATH: container.termination_message_path,
+        TERMINATION_MESSAGE_POLICY: container.termination_message_policy,
+        GRACE_PERIOD: str(pod.spec.termination_grace_period_seconds),
+        CONTAINER_KIND: kind_of(pod, container),
+    }
+    if container.ports:
+        annotations[PORTS] = _ports(container)
+    return annotations
+
+
+def _identity(pod: Pod) -> dict[str, str]:
+    return {
+        POD_NAME: pod.metadata.name,
+        POD_NAMESPACE: pod.metadata.namespace,
+        POD_UID: pod.metadata.uid,
+    }
+
+
+def _ports(container: Container) -> str:
+    fields = [
+        {
+            "name": port.name,
+            "hostPort": port.host_port,
+            "containerPort": port.container_port,
+            "protocol": port.protocol,
+            "hostIP": port.host_ip,
+        }
+        for port in container.ports
+    ]
+    return json.dumps([{key: value for key, value in entry.items() if value} for entry in fields])

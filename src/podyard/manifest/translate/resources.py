@@ -1,0 +1,84 @@
+"""Requests and limits as the kernel's settings (Kubernetes documentation, "Resource Management for Pods and
+Containers" and "Pod Quality of Service Classes")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from podyard.cri import api
+from podyard.manifest.model import Container, Pod, is_sidecar
+from podyard.manifest.quantity import Quantity
+
+CPU_PERIOD = 100_000
+"""Microseconds in which a quota is used up."""
+MIN_QUOTA = 1_000
+"""Microseconds: the kernel takes no smaller one."""
+MIN_SHARES, MAX_SHARES = 2, 262_144
+"""The kernel's own bounds of cpu.shares."""
+OOM_GUARANTEED, OOM_BEST_EFFORT = -997, 1000
+
+QosClass = Literal["Guaranteed", "Burstable", "BestEffort"]
+
+
+def requests_of(container: Container) -> Mapping[str, Quantity]:
+    """The requests; a limit without one is its own request."""
+    return {**container.resources.limits, **container.resources.requests}
+
+
+def qos_class(pod: Pod) -> QosClass:
+    """How the node treats the Pod when memory runs short."""
+    pairs = list(_request_limit_pairs(pod))
+    if not any(amount is not None and amount.amount > 0 for pair in pairs for amount in pair):
+        return "BestEffort"
+    if all(limit is not None and limit.amount > 0 and request == limit for request, limit in pairs):
+        return "Guaranteed"
+    return "Burstable"
+
+
+def linux_resources(pod: Pod, container: Container, memory: int) -> api.LinuxContainerResources:
+    """What the cgroup of a container gets. ``memory``: the node's, in bytes."""
+    limits = container.resources.limits
+    resources = api.LinuxContainerResources(
+        cpu_period=CPU_PERIOD,
+        cpu_shares=_shares(requests_of(container).get("cpu")),
+        oom_score_adj=oom_score(pod, container, memory),
+    )
+    if (cpu := limits.get("cpu")) is not None and cpu.milli > 0:
+        resources.cpu_quota = max(cpu.milli * CPU_PERIOD // 1000, MIN_QUOTA)
+    if (limit := limits.get("memory")) is not None:
+        resources.memory_limit_in_bytes = limit.value
+    return resources
+
+
+def oom_score(pod: Pod, container: Container, memory: int) -> int:
+    """Who is killed first: best-effort Pods, then burstable ones, those that ask for little before those that ask for
+    much. A sidecar is not killed before the containers that it serves."""
+    scores = [_own_oom_score(pod, container, memory)]
+    if is_sidecar(container):
+        scores.append(min(_own_oom_score(pod, main, memory) for main in pod.spec.containers))
+    return min(scores)
+
+
+def _own_oom_score(pod: Pod, container: Container, memory: int) -> int:
+    match qos_class(pod):
+        case "Guaranteed":
+            return OOM_GUARANTEED
+        case "BestEffort":
+            return OOM_BEST_EFFORT
+    request = requests_of(container).get("memory")
+    share = OOM_BEST_EFFORT - (OOM_BEST_EFFORT * (request.value if request else 0)) // memory
+    # never at or below a guaranteed Pod's, never that of a best-effort one
+    return min(max(share, OOM_BEST_EFFORT + OOM_GUARANTEED), OOM_BEST_EFFORT - 1)
+
+
+def _shares(cpu: Quantity | None) -> int:
+    milli = cpu.milli if cpu is not None else 0
+    return min(max(milli * 1024 // 1000, MIN_SHARES), MAX_SHARES)
+
+
+def _request_limit_pairs(pod: Pod) -> Iterator[tuple[Quantity | None, Quantity | None]]:
+    for container in pod.all_containers():
+        requests = requests_of(container)
+        for name in ("cpu", "memory"):
+            yield requests.get(name), container.resources.limits.get(name)

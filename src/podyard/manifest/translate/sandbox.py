@@ -1,0 +1,73 @@
+"""PodSandboxConfig."""
+
+from __future__ import annotations
+
+from podyard.cri import api
+from podyard.manifest.model import Pod, is_sidecar
+from podyard.manifest.translate import labels
+from podyard.manifest.translate.dns import dns_config
+from podyard.manifest.translate.facts import HostFacts
+from podyard.manifest.translate.security import namespace_options, selinux
+
+MAX_HOSTNAME = 63
+
+
+def hostname(pod: Pod) -> str:
+    """The host name that the Pod sees: its own or its name, cut to what a host name may be."""
+    return pod.spec.hostname or pod.metadata.name[:MAX_HOSTNAME].rstrip("-.")
+
+
+def sandbox_config(pod: Pod, host: HostFacts, *, log_directory: str) -> api.PodSandboxConfig:
+    """The request for a Pod's sandbox."""
+    spec = pod.spec
+    config = api.PodSandboxConfig(
+        metadata=api.PodSandboxMetadata(
+            name=pod.metadata.name, namespace=pod.metadata.namespace, uid=pod.metadata.uid, attempt=0
+        ),
+        hostname="" if spec.host_network else hostname(pod),
+        log_directory=log_directory,
+        dns_config=dns_config(spec, host.resolv_conf),
+        labels=labels.sandbox_labels(pod),
+        annotations=labels.sandbox_annotations(pod),
+        linux=api.LinuxPodSandboxConfig(
+            security_context=_security(pod),
+            sysctls={sysctl.name.replace("/", "."): sysctl.value for sysctl in spec.security_context.sysctls},
+        ),
+    )
+    if not spec.host_network:
+        config.port_mappings.extend(_port_mappings(pod))
+    return config
+
+
+def _port_mappings(pod: Pod) -> list[api.PortMapping]:
+    lasting = [container for container in pod.all_containers() if is_sidecar(container)]
+    return [
+        api.PortMapping(
+            protocol=api.Protocol.Value(port.protocol),
+            container_port=port.container_port,
+            host_port=port.host_port,
+            host_ip=port.host_ip,
+        )
+        for container in [*lasting, *pod.spec.containers]
+        for port in container.ports
+        if port.host_port
+    ]
+
+
+def _security(pod: Pod) -> api.LinuxSandboxSecurityContext:
+    context = pod.spec.security_context
+    security = api.LinuxSandboxSecurityContext(
+        namespace_options=namespace_options(pod.spec),
+        supplemental_groups=context.supplemental_groups,
+        privileged=any(container.security_context.privileged for container in pod.all_containers()),
+        seccomp=api.SecurityProfile(profile_type=api.SecurityProfile.RuntimeDefault),
+    )
+    if context.run_as_user is not None:
+        security.run_as_user.value = context.run_as_user
+        if context.run_as_group is not None:  # the protocol refuses a group without a user
+            security.run_as_group.value = context.run_as_group
+    if context.fs_group is not None:
+        security.supplemental_groups.append(context.fs_group)
+    if context.se_linux_options is not None:
+        security.selinux_options.CopyFrom(selinux(context.se_linux_options))
+    return security
