@@ -24,3 +24,21 @@ class AdminService:
         return admin.LoadImagesResponse(
             images=[admin.LoadedImage(id=image.id, repo_tags=image.repo_tags, size=image.size) for image in loaded]
         )
+
+    async def ListPulls(self, request: admin.ListPullsRequest) -> admin.ListPullsResponse:
+        """The pulls in flight, with the progress of each layer."""
+        return admin.ListPullsResponse(
+            pulls=[
+                admin.Pull(
+                    reference=pull.reference,
+                    image_digest=pull.image_digest,
+                    stage=pull.stage,
+                    started_at=pull.started_at,
+                    layers=[
+                        admin.PullLayer(digest=layer.digest, state=layer.state, done=layer.done, total=layer.total)
+                        for layer in pull.layers
+                    ],
+                )
+                for pull in self._images.pulls()
+            ]
+        )

@@ -1,0 +1,88 @@
+"""The suites that start runtimes: each test runs against podyard and, unless it says otherwise, against containerd."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.differences import CONTAINERD
+from tests.support.images import Images, push_images
+from tests.support.pods import Kit
+from tests.support.registry import Registry, running_registry
+from tests.support.servers import Containerd, Podyard, Server
+
+from podyard.client import Client
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here needs a host; what containerd does otherwise must fail there, for the reason that is listed."""
+    here = Path(__file__).parent
+    for item in items:
+        if here not in item.path.parents:
+            continue
+        item.add_marker(pytest.mark.host)
+        name = item.nodeid.rpartition("/")[2].removesuffix(".py")
+        reason = CONTAINERD.get(name.replace("[containerd-", "[").replace("[containerd]", ""))
+        if reason and "[containerd" in name:
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry with the tests' images."""
+    with running_registry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def images(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Images:
+    """The tests' images, pushed."""
+    return push_images(registry.host, tmp_path_factory.mktemp("layouts"))
+
+
+@pytest.fixture(scope="session")
+def podyard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podyard]:
+    """podyard, serving for the whole session."""
+    server = Podyard(tmp_path_factory.mktemp("podyard"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        server.reset()
+
+
+@pytest.fixture(scope="session")
+def containerd(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    """Debian's containerd, serving for the whole session."""
+    server = Containerd(tmp_path_factory.mktemp("containerd"), images.registry, images.pause)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["podyard", "containerd"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each runtime in turn."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Server)
+    return found
+
+
+@pytest.fixture
+async def kit(server: Server, images: Images, request: pytest.FixtureRequest) -> AsyncIterator[Kit]:
+    """Sandboxes and containers in one of the runtimes."""
+    folder = server.folder / "tests"
+    async with await Client.connect(server.endpoint) as client:
+        await client.images.pull_image(images.busybox)
+        kit = Kit(client, folder, images.busybox, server.name)
+        folder.mkdir()
+        try:
+            yield kit
+        finally:
+            await kit.close()
+            shutil.rmtree(folder)

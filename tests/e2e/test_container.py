@@ -1,0 +1,388 @@
+"""Containers, through the CRI: their life, and what they run as."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from tests.support.pods import Kit
+
+from podyard.cri import api
+from podyard.errors import AlreadyExists, NotFound, PodyardError
+
+
+def security(**fields: object) -> api.LinuxContainerConfig:
+    return api.LinuxContainerConfig(security_context=api.LinuxContainerSecurityContext(**fields))  # type: ignore[arg-type]
+
+
+async def test_a_container_from_create_to_remove(kit: Kit) -> None:
+    runtime = kit.client.runtime
+    sandbox_id = await kit.sandbox()
+    before = time.time_ns()
+    container_id = await kit.create(
+        sandbox_id, ["sh", "-c", "sleep 0.3; exit 3"], labels={"l": "1"}, annotations={"a": "2"}
+    )
+    status = await kit.status(container_id)
+    assert (status.state, status.started_at, status.finished_at) == (api.CONTAINER_CREATED, 0, 0)
+    assert before <= status.created_at <= time.time_ns()
+    assert (dict(status.labels), dict(status.annotations)) == ({"l": "1"}, {"a": "2"})
+    assert status.image.image == kit.image
+    assert "@sha256:" in status.image_ref
+    await runtime.start_container(container_id)
+    status = await kit.status(container_id)
+    assert status.state == api.CONTAINER_RUNNING
+    assert status.started_at >= status.created_at
+    status = await kit.ended(container_id)
+    assert (status.exit_code, status.reason) == (3, "Error")
+    assert status.finished_at >= status.started_at
+    [listed] = await runtime.list_containers(api.ContainerFilter(id=container_id))
+    assert (listed.state, listed.pod_sandbox_id, listed.image.image) == (api.CONTAINER_EXITED, sandbox_id, kit.image)
+    await runtime.remove_container(container_id)
+    await runtime.remove_container(container_id)
+    with pytest.raises(NotFound):
+        await kit.status(container_id)
+
+
+async def test_completed_is_the_reason_of_exit_0(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    status = await kit.ended(await kit.start(sandbox_id, ["true"]))
+    assert (status.exit_code, status.reason) == (0, "Completed")
+
+
+async def test_oom_killed_is_reported(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    limits = api.LinuxContainerConfig(
+        resources=api.LinuxContainerResources(memory_limit_in_bytes=16 << 20, memory_swap_limit_in_bytes=16 << 20)
+    )
+    eat = ["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"]
+    status = await kit.ended(await kit.start(sandbox_id, eat, linux=limits))
+    assert (status.exit_code, status.reason) == (137, "OOMKilled")
+
+
+async def test_a_program_that_does_not_exist(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    with pytest.raises(PodyardError, match="no/such/program"):
+        await kit.start(sandbox_id, ["/no/such/program"])
+
+
+async def test_a_container_starts_once(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    container_id = await kit.start(sandbox_id, ["sleep", "1000"])
+    with pytest.raises(PodyardError, match=r"(?i)running"):
+        await kit.client.runtime.start_container(container_id)
+
+
+async def test_the_same_container_again_returns_the_same_id(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    config = kit.container_config(["sleep", "1000"])
+    create = kit.client.runtime.create_container
+    first = await create(sandbox_id, config, kit.configs[sandbox_id])
+    assert await create(sandbox_id, config, kit.configs[sandbox_id]) == first
+    config.args.append("more")
+    with pytest.raises(AlreadyExists):
+        await create(sandbox_id, config, kit.configs[sandbox_id])
+
+
+async def test_filters_by_sandbox_state_and_labels(kit: Kit) -> None:
+    one, two = await kit.sandbox(), await kit.sandbox()
+    created = await kit.create(one, ["true"], labels={"k": "v"})
+    running = await kit.start(one, ["sleep", "1000"], labels={"k": "v"})
+    other = await kit.start(two, ["sleep", "1000"], labels={"k": "w"})
+
+    async def ids(**fields: object) -> set[str]:
+        wanted = api.ContainerFilter(**fields)  # type: ignore[arg-type]
+        return {entry.id for entry in await kit.client.runtime.list_containers(wanted)}
+
+    assert await ids(pod_sandbox_id=one) == {created, running}
+    assert await ids(label_selector={"k": "v"}) == {created, running}
+    assert await ids(label_selector={"k": "w"}) == {other}
+    assert await ids(state=api.ContainerStateValue(state=api.CONTAINER_RUNNING), pod_sandbox_id=one) == {running}
+    assert await ids(id=other[:16]) == {other}
+
+
+async def test_short_ids(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    container_id = await kit.create(sandbox_id, ["sleep", "1000"])
+    await kit.client.runtime.start_container(container_id[:13])
+    assert (await kit.status(container_id[:13])).id == container_id
+    assert (await kit.client.runtime.pod_sandbox_status(sandbox_id[:13])).status.id == sandbox_id
+    await kit.client.runtime.stop_container(container_id[:13], 0)
+
+
+async def test_stop_sends_the_signal_and_waits(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    container_id = await kit.start(
+        sandbox_id, ["sh", "-c", "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.1; done"]
+    )
+    await until_logged(kit, container_id, "up")
+    await kit.client.runtime.stop_container(container_id, 20)
+    status = await kit.status(container_id)
+    assert (status.state, status.exit_code, kit.output(status)) == (api.CONTAINER_EXITED, 5, "up\nbye\n")
+    await kit.client.runtime.stop_container(container_id, 20)
+
+
+async def test_stop_kills_what_does_not_listen(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    container_id = await kit.start(sandbox_id, ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"])
+    await until_logged(kit, container_id, "up")
+    await kit.client.runtime.stop_container(container_id, 1)
+    status = await kit.status(container_id)
+    assert (status.state, status.exit_code) == (api.CONTAINER_EXITED, 137)
+
+
+async def test_a_second_stop_shortens_the_first(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    container_id = await kit.start(sandbox_id, ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"])
+    await until_logged(kit, container_id, "up")
+    slow = asyncio.create_task(kit.client.runtime.stop_container(container_id, 100))
+    await asyncio.sleep(0.3)
+    await kit.client.runtime.stop_container(container_id, 0)
+    await asyncio.wait_for(slow, 20)
+    assert (await kit.status(container_id)).state == api.CONTAINER_EXITED
+
+
+async def test_removing_a_running_container_stops_it(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    container_id = await kit.start(sandbox_id, ["sleep", "1000"])
+    await kit.client.runtime.remove_container(container_id)
+    with pytest.raises(NotFound):
+        await kit.status(container_id)
+
+
+@pytest.mark.parametrize("call", ["stop_pod_sandbox", "remove_pod_sandbox", "remove_container"])
+async def test_stop_and_remove_of_what_is_not_there(kit: Kit, call: str) -> None:
+    await getattr(kit.client.runtime, call)("0" * 64)
+
+
+async def test_stop_of_a_container_that_is_not_there(kit: Kit) -> None:
+    await kit.client.runtime.stop_container("0" * 64, 0)
+
+
+@pytest.mark.parametrize("call", ["container_status", "start_container", "pod_sandbox_status"])
+async def test_what_is_not_there_is_not_found(kit: Kit, call: str) -> None:
+    with pytest.raises(NotFound):
+        await getattr(kit.client.runtime, call)("0" * 64)
+
+
+async def test_a_container_in_an_unknown_sandbox(kit: Kit) -> None:
+    kit.configs["0" * 64] = kit.sandbox_config()
+    with pytest.raises(NotFound):
+        await kit.create("0" * 64, ["true"])
+    del kit.configs["0" * 64]
+
+
+async def test_a_missing_image_is_named(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    with pytest.raises(PodyardError, match="no-such-image"):
+        await kit.create(sandbox_id, ["true"], image=api.ImageSpec(image="localhost:1/no-such-image:1"))
+
+
+async def test_environment_directory_and_arguments(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox(hostname="envhost")
+    output = await kit.shell(
+        sandbox_id,
+        "pwd; echo $A,$B,$HOSTNAME,$PATH",
+        envs=[api.KeyValue(key="A", value=b"1 2"), api.KeyValue(key="B", value=b"")],
+        working_dir="/made/on/the/way",
+    )
+    assert output == "/made/on/the/way\n1 2,,envhost,/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+    status = await kit.ended(await kit.start(sandbox_id, ["echo"], args=["one", "two words"]))
+    assert kit.output(status) == "one two words\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "0 0 0"),
+        ({"run_as_user": api.Int64Value(value=1234)}, "1234 0 0"),
+        ({"run_as_user": api.Int64Value(value=1234), "run_as_group": api.Int64Value(value=77)}, "1234 77 77"),
+        ({"run_as_username": "nobody"}, "65534 65534 65534"),
+        ({"run_as_username": "member"}, "1000 1000 1000 50000"),
+        ({"run_as_user": api.Int64Value(value=5), "supplemental_groups": [7, 9]}, "5 0 0 7 9"),
+    ],
+    ids=["root", "uid", "uid and gid", "name", "name with groups", "supplemental groups"],
+)
+async def test_users_and_groups(kit: Kit, fields: dict[str, object], expected: str) -> None:
+    sandbox_id = await kit.sandbox()
+    output = await kit.shell(sandbox_id, "echo $(id -u) $(id -g) $(id -G)", linux=security(**fields))
+    assert output == f"{expected}\n"
+
+
+async def test_a_group_without_a_user_is_refused(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    with pytest.raises(PodyardError, match="run_as_group"):
+        await kit.create(sandbox_id, ["true"], linux=security(run_as_group=api.Int64Value(value=5)))
+
+
+async def test_an_unknown_user_is_named(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    with pytest.raises(PodyardError, match="nosuchuser"):
+        await kit.create(sandbox_id, ["true"], linux=security(run_as_username="nosuchuser"))
+
+
+DEFAULT_CAPABILITIES = 0xA80425FB
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        (api.Capability(), DEFAULT_CAPABILITIES),
+        (api.Capability(drop_capabilities=["ALL"]), 0),
+        (api.Capability(drop_capabilities=["ALL"], add_capabilities=["NET_ADMIN"]), 1 << 12),
+        (api.Capability(drop_capabilities=["CHOWN"]), DEFAULT_CAPABILITIES & ~1),
+        (api.Capability(add_capabilities=["SYS_PTRACE"]), DEFAULT_CAPABILITIES | 1 << 19),
+    ],
+    ids=["defaults", "none", "one alone", "one less", "one more"],
+)
+async def test_capabilities(kit: Kit, capabilities: api.Capability, expected: int) -> None:
+    sandbox_id = await kit.sandbox()
+    output = await kit.shell(sandbox_id, "grep CapEff /proc/self/status", linux=security(capabilities=capabilities))
+    assert int(output.split()[1], 16) == expected
+
+
+async def test_privileged(kit: Kit) -> None:
+    sandbox = api.LinuxPodSandboxConfig(security_context=api.LinuxSandboxSecurityContext(privileged=True))
+    sandbox_id = await kit.sandbox(linux=sandbox)
+    output = await kit.shell(
+        sandbox_id,
+        "grep -E 'CapEff|Seccomp:' /proc/self/status; touch /sys/x 2>&1; ls /dev/kmsg",
+        linux=security(privileged=True),
+    )
+    own = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
+    assert int(output.split()[1], 16) == int(own.split()[1], 16)
+    assert "Seccomp:\t0" in output
+    assert "Read-only" not in output
+
+
+async def test_a_privileged_container_needs_a_privileged_sandbox(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    with pytest.raises(PodyardError, match="privileged"):
+        await kit.create(sandbox_id, ["true"], linux=security(privileged=True))
+
+
+async def test_no_new_privileges(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    output = await kit.shell(sandbox_id, "grep NoNewPrivs /proc/self/status", linux=security(no_new_privs=True))
+    assert output.split()[1] == "1"
+
+
+async def test_a_read_only_root(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    output = await kit.shell(sandbox_id, "touch /file 2>&1 || true", linux=security(readonly_rootfs=True))
+    assert "Read-only file system" in output
+
+
+@pytest.mark.parametrize(
+    ("profile", "mode"),
+    [(api.SecurityProfile.RuntimeDefault, "2"), (api.SecurityProfile.Unconfined, "0")],
+    ids=["default", "unconfined"],
+)
+async def test_seccomp(kit: Kit, profile: api.SecurityProfile.ProfileType.ValueType, mode: str) -> None:
+    sandbox_id = await kit.sandbox()
+    linux = security(seccomp=api.SecurityProfile(profile_type=profile))
+    output = await kit.shell(
+        sandbox_id, "grep Seccomp: /proc/self/status; unshare -U true 2>&1 && echo allowed || true", linux=linux
+    )
+    assert output.split()[1] == mode
+    assert ("allowed" in output) == (mode == "0")
+
+
+async def test_a_seccomp_profile_of_the_node(kit: Kit) -> None:
+    profile = kit.folder / "deny-mkdir.json"
+    profile.write_text(
+        '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}'
+    )
+    sandbox_id = await kit.sandbox()
+    linux = security(
+        seccomp=api.SecurityProfile(profile_type=api.SecurityProfile.Localhost, localhost_ref=str(profile))
+    )
+    assert "not permitted" in await kit.shell(sandbox_id, "mkdir /tmp/x 2>&1 || true", linux=linux)
+
+
+async def test_masked_and_read_only_paths(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    linux = security(masked_paths=["/proc/kcore", "/etc/passwd"], readonly_paths=["/proc/sys"])
+    script = "wc -c < /etc/passwd; echo 1 > /proc/sys/net/core/somaxconn"
+    output = await kit.shell(sandbox_id, f"({script}) 2>&1 || true", linux=linux)
+    assert output.startswith("0\n")
+    assert "Read-only file system" in output
+
+
+async def test_limits_reach_the_cgroup(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    resources = api.LinuxContainerResources(
+        cpu_period=100000, cpu_quota=20000, cpu_shares=512, memory_limit_in_bytes=64 << 20
+    )
+    container_id = await kit.start(sandbox_id, ["sleep", "1000"], linux=api.LinuxContainerConfig(resources=resources))
+    script = (
+        "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max 2>/dev/null || "
+        "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us cpu/cpu.shares"
+    )
+    words = (await kit.exec(container_id, "sh", "-c", script)).split()
+    assert words[:2] == [str(64 << 20), "20000"]
+    assert words[2] in {"512", "100000"}
+    status = await kit.status(container_id)
+    assert status.resources.linux.memory_limit_in_bytes == 64 << 20
+
+
+async def test_mounts(kit: Kit) -> None:
+    data = kit.folder / "data"
+    data.mkdir(parents=True)
+    (data / "file").write_text("from the host\n")
+    (kit.folder / "link").symlink_to(data)
+    sandbox_id = await kit.sandbox()
+    mounts = [
+        api.Mount(container_path="/rw", host_path=str(data)),
+        api.Mount(container_path="/ro", host_path=str(kit.folder / "link"), readonly=True),
+        api.Mount(container_path="/one", host_path=str(data / "file")),
+        api.Mount(container_path="/rw/deeper", host_path=str(kit.folder / "missing")),
+    ]
+    script = "cat /ro/file /one; echo back > /rw/new; touch /rw/deeper/x; touch /ro/y 2>&1 || true"
+    output = await kit.shell(sandbox_id, script, mounts=mounts)
+    assert output.startswith("from the host\nfrom the host\n")
+    assert "Read-only file system" in output
+    assert (data / "new").read_text() == "back\n"
+    assert (kit.folder / "missing" / "x").exists()
+
+
+async def test_a_read_only_mount_over_a_default_one(kit: Kit) -> None:
+    hosts = kit.folder / "hosts"
+    hosts.write_text("10.1.2.3 somewhere\n")
+    sandbox_id = await kit.sandbox()
+    mounts = [api.Mount(container_path="/etc/hosts", host_path=str(hosts), readonly=True)]
+    assert await kit.shell(sandbox_id, "cat /etc/hosts", mounts=mounts) == "10.1.2.3 somewhere\n"
+
+
+async def test_devices(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    device = api.Device(container_path="/dev/my-full", host_path="/dev/full", permissions="rw")
+    output = await kit.shell(
+        sandbox_id, "echo x > /dev/my-full 2>&1 || ls -l /dev/null /dev/zero /dev/tty | wc -l", devices=[device]
+    )
+    assert output.endswith("3\n")
+
+
+async def test_output_of_children_that_outlive_the_process(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    status = await kit.ended(await kit.start(sandbox_id, ["sh", "-c", "sleep 1000 & echo started"]))
+    assert (status.exit_code, kit.output(status)) == (0, "started\n")
+
+
+async def test_verbose_status_has_what_tools_read(kit: Kit) -> None:
+    import json
+
+    sandbox_id = await kit.sandbox()
+    container_id = await kit.start(sandbox_id, ["sleep", "1000"])
+    info = json.loads((await kit.client.runtime.container_status(container_id, verbose=True)).info["info"])
+    assert info["pid"] > 1
+    assert info["sandboxID"] == sandbox_id
+    assert info["runtimeSpec"]["process"]["args"] == ["sleep", "1000"]
+    assert b"1000" in Path(f"/proc/{info['pid']}/cmdline").read_bytes()
+
+
+async def until_logged(kit: Kit, container_id: str, text: str) -> None:
+    async with asyncio.timeout(20):
+        while text not in kit.output(await kit.status(container_id)):
+            await asyncio.sleep(0.05)

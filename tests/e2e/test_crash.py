@@ -1,0 +1,183 @@
+"""podyard killed with SIGKILL: containers go on, nothing is lost or left, and requests can be repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.support import crash
+from tests.support.host import snapshot
+from tests.support.images import Images
+from tests.support.pods import Kit
+from tests.support.servers import Podyard
+
+from podyard.client import Client
+from podyard.cri import api
+from podyard.errors import PodyardError
+
+COUNT = 'i=0; while [ $i -lt 60 ]; do echo "line $i"; i=$((i+1)); sleep 0.05; done; exit 5'
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Podyard]:
+    """A podyard of the test's own."""
+    server = Podyard(tmp_path / "own", runtime={"hooks": ["tests.support.crash:setup"]})
+    server.bridge, server.subnet = "pytest-p1", "10.245.0.0/16"
+    server.folder.mkdir()
+    server.environment = {
+        crash.FOLDER: str(server.folder),
+        "PYTHONPATH": str(Path(__file__).parent.parent.parent),
+    }
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        server.reset()
+
+
+@asynccontextmanager
+async def connected(server: Podyard, images: Images) -> AsyncIterator[Kit]:
+    async with await Client.connect(server.endpoint) as client:
+        await client.images.pull_image(images.busybox)
+        yield Kit(client, server.folder / "tests", images.busybox, server.name)
+
+
+async def restart(server: Podyard) -> None:
+    if server.process is not None and server.process.poll() is None:
+        server.kill()
+    server.spawn()
+    await server.ready()
+
+
+async def test_containers_go_on_and_nothing_is_lost(own: Podyard, images: Images) -> None:
+    async with connected(own, images) as kit:
+        sandbox_id = await kit.sandbox()
+        counting = await kit.start(sandbox_id, ["sh", "-c", COUNT])
+        pid = await kit.start(sandbox_id, ["sleep", "1000"])
+        before = (await kit.client.runtime.container_status(pid, verbose=True)).info
+        for _ in range(3):
+            await restart(own)
+        status = await kit.ended(counting)
+        assert (status.exit_code, status.reason) == (5, "Error")
+        assert kit.output(status) == "".join(f"line {number}\n" for number in range(60))
+        assert (await kit.client.runtime.container_status(pid, verbose=True)).info == before
+        assert await kit.exec(pid, "echo", "still here") == "still here\n"
+        await kit.client.runtime.stop_container(pid, 0)
+        assert (await kit.status(pid)).exit_code == 137
+        await kit.close()
+
+
+async def test_an_end_while_podyard_was_away_is_reported(own: Podyard, images: Images) -> None:
+    async with connected(own, images) as kit:
+        sandbox_id = await kit.sandbox()
+        container_id = await kit.start(sandbox_id, ["sh", "-c", "sleep 1; echo last words; exit 9"])
+        own.kill()
+        exit_file = own.run / "exits" / container_id
+        async with asyncio.timeout(20):
+            while not exit_file.exists():
+                await asyncio.sleep(0.05)
+        ended_at = exit_file.stat().st_mtime_ns
+        own.spawn()
+        await own.ready()
+        status = await kit.status(container_id)
+        assert (status.state, status.exit_code, status.finished_at) == (api.CONTAINER_EXITED, 9, ended_at)
+        assert kit.output(status) == "last words\n"
+        await kit.close()
+
+
+async def test_a_killed_monitor_is_survived(own: Podyard, images: Images) -> None:
+    async with connected(own, images) as kit:
+        sandbox_id = await kit.sandbox()
+        container_id = await kit.start(sandbox_id, ["sleep", "1000"])
+        os.kill(int((own.run / "bundles" / container_id / "monitor-pid").read_text()), signal.SIGKILL)
+        await asyncio.sleep(0.2)
+        assert (await kit.status(container_id)).state == api.CONTAINER_RUNNING
+        await kit.client.runtime.stop_container(container_id, 0)
+        status = await kit.status(container_id)
+        assert (status.state, status.reason) == (api.CONTAINER_EXITED, "Unknown")
+        assert "monitor" in status.message
+        await kit.close()
+
+
+async def test_sigterm_ends_podyard_and_no_container(own: Podyard, images: Images) -> None:
+    async with connected(own, images) as kit:
+        sandbox_id = await kit.sandbox()
+        container_id = await kit.start(sandbox_id, ["sleep", "1000"])
+        assert own.terminate() == 0
+        assert not own.socket.exists()
+        own.spawn()
+        await own.ready()
+        assert (await kit.status(container_id)).state == api.CONTAINER_RUNNING
+        await kit.close()
+
+
+async def life(kit: Kit, name: str) -> None:
+    """A pod from its beginning to its end; each call may be a repetition."""
+    shared = api.NamespaceOption(pid=api.POD)
+    config = kit.sandbox_config(
+        name,
+        linux=api.LinuxPodSandboxConfig(security_context=api.LinuxSandboxSecurityContext(namespace_options=shared)),
+        port_mappings=[api.PortMapping(container_port=80, host_port=40080)],
+    )
+    runtime = kit.client.runtime
+    [*known] = await runtime.list_pod_sandbox()
+    # A sandbox that a crash caught while it was being removed is removed; otherwise the request is repeated.
+    stopped = [sandbox for sandbox in known if sandbox.state == api.SANDBOX_NOTREADY]
+    if not stopped:
+        sandbox_id = await runtime.run_pod_sandbox(config)
+        container = kit.container_config(
+            ["sleep", "1000"],
+            name="main",
+            linux=api.LinuxContainerConfig(
+                security_context=api.LinuxContainerSecurityContext(namespace_options=shared)
+            ),
+        )
+        container_id = await runtime.create_container(sandbox_id, container, config)
+        status = await kit.status(container_id)
+        if status.state == api.CONTAINER_CREATED:
+            await runtime.start_container(container_id)
+            assert await kit.exec(container_id, "echo", "alive") == "alive\n"
+        await runtime.stop_container(container_id, 1)
+        assert (await kit.status(container_id)).state == api.CONTAINER_EXITED
+        await runtime.remove_container(container_id)
+        await runtime.stop_pod_sandbox(sandbox_id)
+    for sandbox in await runtime.list_pod_sandbox():
+        await runtime.remove_pod_sandbox(sandbox.id)
+    assert await runtime.list_containers() == []
+
+
+async def test_killed_at_every_step_of_every_operation(own: Podyard, images: Images) -> None:
+    async with connected(own, images) as kit:
+        await life(kit, "rehearsal")
+        before = snapshot()
+        steps = list(dict.fromkeys((own.folder / "steps").read_text().splitlines()))
+        assert len(steps) > 40, steps
+        for number, step in enumerate(steps):
+            (own.folder / "kill").write_text(step)
+            try:
+                await life(kit, f"life-{number}")
+                died = own.process is not None and own.process.poll() is not None
+            except PodyardError:
+                died = True
+            (own.folder / "kill").unlink()
+            assert died, f"{step}: never reached"
+            own.process.wait(timeout=10) if own.process else None
+            await restart(own)
+            await life(kit, f"life-{number}")
+            left = snapshot().added_since(before)
+            left.pop("processes", None)
+            assert left == {}, f"{step}: {left}"
+        await asyncio.sleep(0)
+        leftovers = [
+            line for line in snapshot().added_since(before).get("processes", []) if "podyard serve" not in line
+        ]
+        assert leftovers == []
+        for folder in ("bundles", "pins", "sandboxes", "exits"):
+            assert list((own.run / folder).iterdir()) == []
+        assert list((own.root / "containers").iterdir()) == []

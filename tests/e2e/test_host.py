@@ -1,0 +1,109 @@
+"""What podyard leaves on the host: nothing."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.support.host import snapshot
+from tests.support.images import Images
+from tests.support.pods import Kit
+from tests.support.servers import Podyard, remove_network
+
+from podyard.client import Client
+from podyard.cri import api
+from podyard.errors import ResourceExhausted
+from podyard.linux import mounts
+
+TREE = Path(__file__).parent.parent.parent
+
+
+async def test_after_a_reset_nothing_is_left(images: Images, tmp_path: Path) -> None:
+    before = snapshot()
+    server = Podyard(tmp_path / "podyard")
+    server.bridge, server.subnet = "pytest-p2", "10.246.0.0/16"
+    server.folder.mkdir()
+    server.configure()
+    server.spawn()
+    await server.ready()
+    async with await Client.connect(server.endpoint) as client:
+        await client.images.pull_image(images.busybox)
+        kit = Kit(client, server.folder / "tests", images.busybox, server.name)
+        mapping = api.PortMapping(container_port=80, host_port=free_port())
+        shared = api.LinuxSandboxSecurityContext(namespace_options=api.NamespaceOption(pid=api.POD))
+        sandbox_id = await kit.sandbox(
+            port_mappings=[mapping], linux=api.LinuxPodSandboxConfig(security_context=shared)
+        )
+        for _ in range(3):
+            await kit.start(sandbox_id, ["sleep", "1000"])
+    # Killed with everything running: the reset finds it all by itself.
+    server.kill()
+    server.reset()
+    assert not server.root.exists()
+    assert not server.run.exists()
+    assert not server.socket.exists()
+    remove_network(server.bridge)
+    assert snapshot().added_since(before) == {}
+
+
+async def test_a_full_disk_is_told_and_changes_nothing(images: Images, tmp_path: Path) -> None:
+    root = tmp_path / "podyard" / "root"
+    root.mkdir(parents=True)
+    mounts.mount_tmpfs(root, "size=6m")
+    server = Podyard(tmp_path / "podyard")
+    server.bridge, server.subnet = "pytest-p3", "10.247.0.0/16"
+    try:
+        server.configure()
+        server.spawn()
+        await server.ready()
+        async with await Client.connect(server.endpoint) as client:
+            await client.images.pull_image(images.small)
+            with pytest.raises(ResourceExhausted, match=r"(?i)space"):
+                await client.images.pull_image(images.large)
+            assert not (await client.images.image_status(images.large)).HasField("image")
+            assert [list(image.repo_tags) for image in await client.images.list_images()] == [[images.small]]
+            kit = Kit(client, tmp_path / "tests", images.small, server.name)
+            assert await kit.shell(await kit.sandbox(), "cat /kind") == "small\n"
+            await kit.close()
+    finally:
+        if server.process is not None and server.process.poll() is None:
+            server.terminate()
+        remove_network(server.bridge)
+        for point in mounts.mounted_below(tmp_path):
+            mounts.unmount(point)
+
+
+def test_the_readmes_first_command_twice_and_the_one_that_takes_all_away() -> None:
+    if Path("/run/podyard/podyard.sock").exists() or Path("/var/lib/podyard").exists():
+        pytest.skip("a podyard is set up on this host already (/var/lib/podyard): it is left alone")
+    before = snapshot()
+    quickstart = str(TREE / "scripts" / "quickstart")
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [quickstart, *arguments], capture_output=True, text=True, timeout=300, cwd="/", check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    try:
+        for _ in range(2):
+            output = run()
+            assert "Hello from a Pod without a cluster" in output or "Hello from a Pod" in output
+            assert "writing the first page" in output
+            assert "refreshing the page every second" in output
+    finally:
+        run("remove")
+    assert snapshot().added_since(before) == {}
+    assert not Path("/var/lib/podyard").exists()
+    assert not Path("/run/podyard").exists()
+    assert list(Path("/var/log/pods").glob("default_web_*")) == []
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,117 @@
+"""Sandboxes and containers for tests, through any CRI endpoint: short to ask for, removed at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from podyard.client import Client
+from podyard.cri import api
+
+_numbers = itertools.count(1)
+
+WAIT_LIMIT = 30.0
+
+
+class Kit:
+    """What a test of one runtime needs. ``folder`` takes logs and volumes, ``image`` is what containers run."""
+
+    def __init__(self, client: Client, folder: Path, image: str, runtime: str) -> None:
+        self.client = client
+        self.folder = folder
+        self.image = image
+        self.runtime = runtime
+        self.configs: dict[str, api.PodSandboxConfig] = {}
+
+    def sandbox_config(self, name: str = "", **fields: Any) -> api.PodSandboxConfig:
+        """A sandbox's request; ``fields`` stand beside or in place of the defaults."""
+        number = next(_numbers)
+        name = name or f"pod-{os.getpid()}-{number}"
+        metadata = api.PodSandboxMetadata(name=name, namespace="test", uid=f"uid-{name}", attempt=0)
+        defaults: dict[str, Any] = {
+            "metadata": metadata,
+            "hostname": name,
+            "log_directory": str(self.folder / "logs" / name),
+            "linux": api.LinuxPodSandboxConfig(),
+        }
+        return api.PodSandboxConfig(**{**defaults, **fields})
+
+    async def sandbox(self, config: api.PodSandboxConfig | None = None, **fields: Any) -> str:
+        """Run a sandbox; its id."""
+        config = config or self.sandbox_config(**fields)
+        sandbox_id = await self.client.runtime.run_pod_sandbox(config)
+        self.configs[sandbox_id] = config
+        return sandbox_id
+
+    def container_config(self, command: Sequence[str] = (), name: str = "", **fields: Any) -> api.ContainerConfig:
+        """A container's request; ``fields`` stand beside or in place of the defaults."""
+        name = name or f"c{next(_numbers)}"
+        defaults: dict[str, Any] = {
+            "metadata": api.ContainerMetadata(name=name, attempt=0),
+            "image": api.ImageSpec(image=self.image),
+            "command": list(command),
+            "log_path": f"{name}.log",
+            "linux": api.LinuxContainerConfig(),
+        }
+        return api.ContainerConfig(**{**defaults, **fields})
+
+    async def create(self, sandbox_id: str, command: Sequence[str] = (), **fields: Any) -> str:
+        """Create a container; its id."""
+        config = self.container_config(command, **fields)
+        return await self.client.runtime.create_container(sandbox_id, config, self.configs[sandbox_id])
+
+    async def start(self, sandbox_id: str, command: Sequence[str] = (), **fields: Any) -> str:
+        """Create and start a container; its id."""
+        container_id = await self.create(sandbox_id, command, **fields)
+        await self.client.runtime.start_container(container_id)
+        return container_id
+
+    async def shell(self, sandbox_id: str, script: str, **fields: Any) -> str:
+        """Run a script in a container of its own to its end; what it wrote. Its exit code must be 0."""
+        container_id = await self.start(sandbox_id, ["sh", "-c", script], **fields)
+        status = await self.ended(container_id)
+        output = self.output(status)
+        assert status.exit_code == 0, f"exit code {status.exit_code} ({status.reason} {status.message}): {output}"
+        return output
+
+    async def status(self, container_id: str) -> api.ContainerStatus:
+        """A container's status."""
+        return (await self.client.runtime.container_status(container_id)).status
+
+    async def ended(self, container_id: str) -> api.ContainerStatus:
+        """Wait until a container has exited; its status."""
+        async with asyncio.timeout(WAIT_LIMIT):
+            while (status := await self.status(container_id)).state != api.CONTAINER_EXITED:
+                await asyncio.sleep(0.02)
+        return status
+
+    async def exec(self, container_id: str, *command: str, timeout: int = 20) -> str:
+        """Run a command in a container; what it wrote. Its exit code must be 0."""
+        result = await self.client.runtime.exec_sync(container_id, list(command), timeout)
+        assert result.exit_code == 0, result
+        return result.stdout.decode()
+
+    def output(self, status: api.ContainerStatus) -> str:
+        """What a container has written, both streams, without the log's own fields."""
+        return "".join(content for _, content in self.log_lines(status))
+
+    def log_lines(self, status: api.ContainerStatus) -> list[tuple[str, str]]:
+        """Stream and content (with its line end) of each line of a container's log."""
+        lines = []
+        with open(status.log_path, "rb") as file:
+            for line in file:
+                _, stream, tag, content = line.rstrip(b"\n").split(b" ", 3)
+                end = "\n" if tag == b"F" else ""
+                lines.append((stream.decode(), content.decode(errors="replace") + end))
+        return lines
+
+    async def close(self) -> None:
+        """Remove every sandbox that was made."""
+        for sandbox_id in self.configs:
+            await self.client.runtime.stop_pod_sandbox(sandbox_id)
+            await self.client.runtime.remove_pod_sandbox(sandbox_id)
+        self.configs.clear()

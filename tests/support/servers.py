@@ -1,0 +1,281 @@
+"""CRI runtimes that tests and the benchmark start: podyard from this tree, and Debian's containerd.
+
+Each has its directories, its socket and its network in one folder, so that both run side by side and beside whatever
+the host runs. ``stop`` removes all pods first and takes away what the CNI plugins leave on the host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from podyard.client import Client
+from podyard.errors import PodyardError
+from podyard.linux import cgroups, mounts
+
+START_LIMIT = 30.0
+CNI_BINARIES = Path("/usr/lib/cni")
+
+
+class Server:
+    """A runtime as a process. ``folder`` holds all that it writes, ``bridge`` is its own network's interface."""
+
+    name: str
+    bridge: str
+    subnet: str
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / f"{self.name}.sock"
+        self.log = folder / f"{self.name}.log"
+        self.cni_conf = folder / "cni"
+        self.environment: dict[str, str] = {}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens."""
+        return f"unix://{self.socket}"
+
+    def argv(self) -> list[str]:
+        """The command that starts it."""
+        raise NotImplementedError
+
+    def configure(self) -> None:
+        """Write its configuration."""
+        write_network(self.cni_conf, self.bridge, self.subnet, self.folder / "ipam")
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.configure()
+        self.spawn()
+        asyncio.run(self.ready())
+
+    def spawn(self) -> None:
+        """Start the process, without waiting for it."""
+        with self.log.open("ab") as log:
+            env = {**os.environ, **self.environment}
+            self.process = subprocess.Popen(self.argv(), stdout=log, stderr=log, env=env, start_new_session=True)
+
+    async def ready(self) -> None:
+        """Wait until it answers, START_LIMIT seconds at most."""
+        deadline = time.monotonic() + START_LIMIT
+        while True:
+            try:
+                async with await Client.connect(self.endpoint) as client:
+                    await client.runtime.version()
+            except PodyardError as error:
+                ended = self.process is None or self.process.poll() is not None
+                if ended or time.monotonic() > deadline:
+                    tail = self.log.read_text(errors="replace")[-3000:]
+                    raise AssertionError(f"{self.name} does not answer: {error}\n{tail}") from error
+            else:
+                return
+            await asyncio.sleep(0.05)
+
+    def kill(self) -> None:
+        """SIGKILL to the daemon alone; what it has started goes on."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> int:
+        """SIGTERM, and the exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(timeout=40)
+
+    def stop(self) -> None:
+        """Remove all pods, end the daemon, and take away what is left of its network."""
+        try:
+            if self.process is not None and self.process.poll() is None:
+                asyncio.run(self._remove_pods())
+                self.terminate()
+        finally:
+            remove_network(self.bridge)
+            for point in mounts.mounted_below(self.folder):
+                mounts.unmount(point)
+
+    async def _remove_pods(self) -> None:
+        async with await Client.connect(self.endpoint) as client:
+            for sandbox in await client.runtime.list_pod_sandbox():
+                await client.runtime.stop_pod_sandbox(sandbox.id)
+                await client.runtime.remove_pod_sandbox(sandbox.id)
+
+
+class Podyard(Server):
+    """podyard, from the installed tree."""
+
+    name = "podyard"
+    bridge = "pytest-p0"
+    subnet = "10.243.0.0/16"
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        super().__init__(folder)
+        self.settings = settings
+
+    @property
+    def root(self) -> Path:
+        """Its state directory."""
+        return self.folder / "root"
+
+    @property
+    def run(self) -> Path:
+        """Its directory of what goes with a reboot."""
+        return self.folder / "run"
+
+    @property
+    def config(self) -> Path:
+        """Its configuration file."""
+        return self.folder / "podyard.toml"
+
+    def configure(self) -> None:
+        super().configure()
+        lines = [
+            f'root = "{self.root}"',
+            f'run = "{self.run}"',
+            f'listen = "{self.socket}"',
+            'log_level = "debug"',
+            *(f"{key} = {json.dumps(value)}" for key, value in self.settings.items() if not isinstance(value, dict)),
+            "[network]",
+            f'conf_dir = "{self.cni_conf}"',
+        ]
+        for table, values in self.settings.items():
+            if isinstance(values, dict):
+                lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+        self.config.write_text("\n".join(lines) + "\n")
+
+    def argv(self) -> list[str]:
+        return [str(Path(sys.executable).parent / "podyard"), "serve", "--config", str(self.config)]
+
+    def reset(self) -> None:
+        """Remove all that it has put on the host; it must not run."""
+        argv = [str(Path(sys.executable).parent / "podyard"), "reset", "--yes", "--config", str(self.config)]
+        env = {**os.environ, **self.environment}
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=env, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+class Containerd(Server):
+    """Debian's containerd, over runc."""
+
+    name = "containerd"
+    bridge = "pytest-c0"
+    subnet = "10.244.0.0/16"
+
+    def __init__(self, folder: Path, registry: str, pause_image: str) -> None:
+        super().__init__(folder)
+        self.registry = registry
+        self.pause_image = pause_image
+
+    def configure(self) -> None:
+        super().configure()
+        hosts = self.folder / "certs.d" / self.registry
+        hosts.mkdir(parents=True, exist_ok=True)
+        (hosts / "hosts.toml").write_text(
+            f'server = "http://{self.registry}"\n[host."http://{self.registry}"]\ncapabilities = ["pull", "resolve"]\n'
+        )
+        cri = 'plugins."io.containerd.grpc.v1.cri"'
+        (self.folder / "containerd.toml").write_text(
+            f"""version = 2
+root = "{self.folder / "root"}"
+state = "{self.folder / "state"}"
+[grpc]
+address = "{self.socket}"
+[{cri}]
+sandbox_image = "{self.pause_image}"
+disable_apparmor = true
+restrict_oom_score_adj = true
+enable_unprivileged_ports = true
+enable_unprivileged_icmp = true
+max_concurrent_downloads = 3
+[{cri}.containerd]
+snapshotter = "overlayfs"
+[{cri}.cni]
+bin_dir = "{CNI_BINARIES}"
+conf_dir = "{self.cni_conf}"
+[{cri}.registry]
+config_path = "{self.folder / "certs.d"}"
+"""
+        )
+
+    def argv(self) -> list[str]:
+        return ["containerd", "--config", str(self.folder / "containerd.toml")]
+
+    def stop(self) -> None:
+        super().stop()
+        shims = subprocess.run(
+            ["pgrep", "-f", f"containerd-shim.*{self.socket}"], capture_output=True, text=True, check=False
+        )
+        for pid in shims.stdout.split():
+            os.kill(int(pid), signal.SIGKILL)
+        cgroups.remove("/k8s.io")
+
+
+def write_network(folder: Path, bridge: str, subnet: str, data: Path) -> None:
+    """A CNI configuration with a bridge of its own and host ports; without masquerading, which is slow to set up."""
+    folder.mkdir(parents=True, exist_ok=True)
+    conflist = {
+        "cniVersion": "1.0.0",
+        "name": bridge,
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": bridge,
+                "isGateway": True,
+                "ipMasq": False,
+                "hairpinMode": True,
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[{"subnet": subnet}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                    "dataDir": str(data),
+                },
+            },
+            {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True},
+        ],
+    }
+    (folder / "10-bridge.conflist").write_text(json.dumps(conflist))
+
+
+def remove_network(bridge: str) -> None:
+    """What the plugins leave once no pod is attached: the bridge, and the empty chains of host ports."""
+    subprocess.run(["ip", "link", "delete", bridge], capture_output=True, check=False)
+    for tool in ("iptables", "ip6tables"):
+        remove_host_port_chains(tool)
+
+
+def remove_host_port_chains(tool: str) -> None:
+    """Take portmap's top chains out of the nat table, unless some pod of the host still uses them."""
+    listing = subprocess.run([tool, "-w", "-t", "nat", "-S"], capture_output=True, text=True, check=False).stdout
+    if "-A CNI-DN-" in listing or "CNI-HOSTPORT" not in listing:
+        return
+    rules = [line.split() for line in listing.splitlines()]
+    for words in rules:
+        if words[0] == "-A" and any(word.startswith("CNI-HOSTPORT") for word in words) and "CNI-DN" not in words[1]:
+            subprocess.run([tool, "-w", "-t", "nat", "-D", *_unquoted(words[1:])], capture_output=True, check=False)
+    chains = [words[1] for words in rules if words[0] == "-N" and words[1].startswith("CNI-HOSTPORT")]
+    for verb in ("-F", "-X"):
+        for chain in chains:
+            subprocess.run([tool, "-w", "-t", "nat", verb, chain], capture_output=True, check=False)
+
+
+def _unquoted(words: list[str]) -> list[str]:
+    """iptables -S quotes comments: "a b" comes as two words."""
+    return shlex.split(" ".join(words))
+
+
+def remove_folder(folder: Path) -> None:
+    """A server's folder, with what is still mounted in it."""
+    for point in mounts.mounted_below(folder):
+        mounts.unmount(point)
+    shutil.rmtree(folder, ignore_errors=True)
