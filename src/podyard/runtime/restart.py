@@ -120,8 +120,8 @@ async def _sweep(context: Context) -> list[str]:
     for file in _strangers(context.paths.exits, containers | sandboxes):
         file.unlink(missing_ok=True)
     # An address can be taken back only while its namespace is known to be unused: after the sweep of the pins.
-    await context.network.gc({entry.record.id for entry in context.store.sandboxes.values() if entry.record.ready})
-    return problems
+    ready = {entry.record.id for entry in context.store.sandboxes.values() if entry.record.ready}
+    return problems + await context.network.gc(ready)
 
 
 async def _delete_stranger(context: Context, bundle: Path) -> None:
