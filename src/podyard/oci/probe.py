@@ -104,7 +104,11 @@ def _trial_spec(cgroup: str) -> dict[str, object]:
             "capabilities": {},
             "noNewPrivileges": True,
         },
-        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        # crun makes its device nodes in a /dev that must be there; runc would make one in the root.
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=64k"]},
+        ],
         "linux": {
             "cgroupsPath": cgroup,
             "namespaces": [{"type": kind} for kind in kinds],
