@@ -150,7 +150,7 @@ async def _context(
         watcher=watcher,
         handlers=handlers,
         runtimes=runtimes,
-        host=read_host_facts(config.runtime.seccomp_dir),
+        host=read_host_facts(config.runtime.seccomp_dir, pids_limit=config.runtime.pids_limit),
         init=init,
         boot_id=Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
         systemd_cgroups=systemd,

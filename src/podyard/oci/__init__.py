@@ -1,7 +1,10 @@
 """Running containers by an OCI runtime under a monitor, and the OCI spec that says how.
 
-    spec.py …      the OCI spec: pure functions over the request, the image and the host's facts
-    runtime.py     crun, runc: their verbs
-    monitor.py     conmon: creating a container, its exit file, its log
-    probe.py       which OCI runtime works on this host, found by running a trial container
+host.py        the host's facts, read once at the daemon's start
+lookup.py      what a request's names stand for: users, devices, profiles (blocking)
+spec.py        the OCI spec: a pure function of the request, the image, those facts and what was looked up
+process.py … seccomp.py   its parts, one subject each, as pure
+runtime.py     crun, runc: their verbs
+monitor.py     conmon: creating a container, its exit file, its log
+probe.py       which OCI runtime works on this host, found by running a trial container
 """

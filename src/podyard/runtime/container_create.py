@@ -15,7 +15,7 @@ from podyard.lifecycle import requests
 from podyard.linux import cgroups, mounts
 from podyard.model.image import Image
 from podyard.model.records import Container
-from podyard.oci import users
+from podyard.oci.lookup import look_up
 from podyard.oci.spec import SpecInputs, build_spec
 from podyard.operations import Operation, Step
 from podyard.runtime import process, volumes
@@ -117,8 +117,9 @@ class CreateContainer(Operation[str]):
         assert self.image is not None
         sandbox = self.context.store.sandbox(self.within)
         image = self.context.images.image_config(self.image)
-        security = self.config.linux.security_context
-        user = await asyncio.to_thread(users.resolve_user, security, image.user, self.bundle / "rootfs")
+        host = self.context.host_facts(sandbox.record.handler)
+        rootfs = self.bundle / "rootfs"
+        found = await asyncio.to_thread(look_up, self.config, image.user, rootfs, host)
         parent = self.context.cgroup_parent(self.within, sandbox.config.linux.cgroup_parent)
         files = self.context.paths.sandbox(self.within)
         own_ipc = sandbox.config.linux.security_context.namespace_options.ipc != api.NODE
@@ -127,23 +128,22 @@ class CreateContainer(Operation[str]):
                 config=self.config,
                 sandbox=sandbox.config,
                 image=image,
-                rootfs=self.bundle / "rootfs",
-                user=user,
+                rootfs=rootfs,
+                found=found,
                 namespaces=self._namespaces(sandbox),
                 cgroups_path=self.context.cgroups_path(parent, self.subject),
-                hostname=sandbox.config.hostname,
                 files={f"/etc/{name}": files / name for name in ("hosts", "hostname", "resolv.conf")},
                 shm=files / "shm" if own_ipc else None,
-                host=self.context.host_facts(sandbox.record.handler),
+                host=host,
             )
         )
         process.write_bundle(self.bundle, spec)
-        self.container = replace(self.container, uid=user.uid, gid=user.gid, groups=user.groups)
+        self.container = replace(self.container, uid=found.user.uid, gid=found.user.gid, groups=found.user.groups)
 
-    def _namespaces(self, sandbox: SandboxEntry) -> dict[str, str | None]:
+    def _namespaces(self, sandbox: SandboxEntry) -> dict[str, str]:
         pins = self.context.paths.pins(self.within)
         options = self.config.linux.security_context.namespace_options
-        found: dict[str, str | None] = {"mount": ""}
+        found = {"mount": ""}
         for kind in ("network", "ipc", "uts"):
             if (pins / kind).exists():
                 found[kind] = str(pins / kind)

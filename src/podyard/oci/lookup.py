@@ -1,0 +1,39 @@
+"""What the names in a request stand for on this host and in the image: all that has to be read to make a spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from podyard.cri import api
+from podyard.oci import devices, propagation, seccomp, users
+from podyard.oci.host import HostFacts
+
+MOUNTINFO = Path("/proc/self/mountinfo")
+
+
+@dataclass(frozen=True)
+class Found:
+    """``seccomp``: the Localhost profile's document, None when another kind is asked for."""
+
+    user: users.User
+    devices: tuple[devices.Node, ...] = ()
+    seccomp: dict[str, Any] | None = None
+
+
+def look_up(config: api.ContainerConfig, image_user: str, rootfs: Path, host: HostFacts) -> Found:
+    """Read what ``build_spec`` needs. Blocking: call it in a thread.
+
+    ``config``: the request with the links in its host paths resolved. ``rootfs``: mounted, for passwd and group.
+
+    Raises InvalidArgument for a user, device or profile that is not there, FailedPrecondition for a mount whose
+    propagation the host does not allow, or a passwd file that cannot be read.
+    """
+    security = config.linux.security_context
+    propagation.check_propagation(config.mounts, MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape"))
+    return Found(
+        user=users.resolve_user(security, image_user, rootfs),
+        devices=devices.find_devices(config.devices, privileged=security.privileged),
+        seccomp=seccomp.find_profile(security, host.seccomp_dir),
+    )
