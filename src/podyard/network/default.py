@@ -40,7 +40,7 @@ class DefaultNetwork:
         self._config = config
         self._notes = folder / "bridges"
         self._data = folder / "addresses"
-        self._rules_are_there = False
+        self._settled = False
         raw = configuration(config, self._data)
         self.configuration: NetworkConfiguration = parse(json.dumps(raw).encode(), is_list=True)
 
@@ -53,29 +53,39 @@ class DefaultNetwork:
 
         Raises FailedPrecondition when others use the bridge or iptables is not installed, Internal when it fails.
         """
-        known = self._note(self._config.bridge)
+        name = self._config.bridge
+        known = self._note(name)
         if known is None:
             self._check_unused()
-        wanted = firewall.rules_for(self._config.bridge, self._config.subnets, masquerade=self._config.masquerade)
-        found = known or OnHost(bridge=self._config.bridge)
+        wanted = tuple(firewall.rules_for(name, self._config.subnets, masquerade=self._config.masquerade))
+        found = known or OnHost(bridge=name)
         noted = replace(
-            found,
-            rules=tuple(dict.fromkeys((*found.rules, *wanted))),
-            host_ports=found.host_ports or host_ports,
+            found, rules=tuple(dict.fromkeys((*found.rules, *wanted))), host_ports=found.host_ports or host_ports
         )
         if noted != known:
             self._save(noted)
-        if not self._rules_are_there:
-            for rule in wanted:
-                await firewall.add(rule)
-            self._rules_are_there = True
+        if not self._settled:
+            await self._settle(noted, wanted)
+            self._settled = True
+
+    async def _settle(self, noted: OnHost, wanted: tuple[firewall.Rule, ...]) -> None:
+        """Once in a daemon's life: what an earlier one with other settings has left goes, the rules come."""
+        if bridges.exists(noted.bridge) and not bridges.ports(noted.bridge):
+            # It may have another subnet's address, which the plugin does not change; it makes the bridge anew.
+            bridges.remove(noted.bridge)
+        for rule in noted.rules:
+            if rule not in wanted:
+                await firewall.remove(rule)
+        for rule in wanted:
+            await firewall.add(rule)
+        self._save(replace(noted, rules=wanted))
 
     async def remove(self) -> None:
         """Take away bridges, rules, address files, and the portmap plugin's common chains if nobody uses them.
 
         Raises FailedPrecondition when a bridge still has ports, Internal when a rule cannot be removed.
         """
-        self._rules_are_there = False
+        self._settled = False
         for file in sorted(self._notes.glob("*.json")):
             noted = msgspec.json.decode(file.read_bytes(), type=OnHost)
             ports = bridges.ports(noted.bridge)

@@ -47,7 +47,7 @@ class Health:
                     config = execution_config(configuration.name, version, plugin)
                     await self._plugins.run(Invocation("STATUS"), config, deadline)
             problem = ""
-        except PodyardError as error:
+        except (PodyardError, OSError) as error:
             problem = str(error)
         self._asked, self._problem, self._answered = configuration, problem, time.monotonic()
 

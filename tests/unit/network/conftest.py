@@ -98,7 +98,7 @@ def request_for(tmp_path: Path) -> Callable[..., AttachRequest]:
 
 @pytest.fixture
 def own_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The test's thread, and whatever it runs, in a network namespace of its own: interfaces and rules are its alone."""
+    """The test's thread, and whatever it runs, in a network namespace of its own."""
     libc = ctypes.CDLL(None, use_errno=True)
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     sys_folder = tmp_path / "sys"

@@ -132,7 +132,7 @@ async def test_detaching_goes_on_past_a_failing_plugin_and_can_be_repeated(
     await network.start()
     await network.attach(request_for())
     chain.tell("three", DEL={"exit": 1, "stderr": "stuck"})
-    with pytest.raises(Internal, match="the CNI plugin three failed to DEL .*stuck"):
+    with pytest.raises(Internal, match=r"the CNI plugin three failed to DEL .*stuck"):
         await network.detach(request_for())
     assert chain.verbs()[3:] == [("three", "DEL"), ("two", "DEL"), ("one", "DEL")]
     chain.tell("three")
@@ -158,7 +158,7 @@ async def test_an_answer_that_is_no_result_is_an_error(chain: Scripted, request_
     chain.tell("one", ADD={"stdout": "hello"})
     network = chain.network()
     await network.start()
-    with pytest.raises(Internal, match="the CNI plugin one .*its result cannot be read"):
+    with pytest.raises(Internal, match=r"the CNI plugin one .*its result cannot be read"):
         await network.attach(request_for())
     await network.close()
 
