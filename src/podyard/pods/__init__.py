@@ -1,0 +1,30 @@
+"""Pods carried out over any CRI endpoint: the part of a kubelet that concerns one Pod.
+
+    engine     PodEngine: run, supervise, find, list, stop, remove
+    start      the steps that start a Pod, in their order;  launch: those that start one container
+    supervise  containers that end are started again;  restarts: when
+    inventory  which Pods there are, from the endpoint's lists;  views: how they are shown
+    removal    stop and remove;  cleanup: of old attempts at a container
+    volumes    the host side of volumes;  folders: where a Pod's files are;  host: what must be known of the node
+    logs       container logs, read and followed;  loglines: their format
+
+It knows the runtime only through ``podyard.client``, so it works with containerd and CRI-O too. Files of a Pod are on
+this host: the endpoint's containers must run here.
+"""
+
+from podyard.pods.engine import PodEngine
+from podyard.pods.loglines import LogLine
+from podyard.pods.logs import follow, previous, read_lines
+from podyard.pods.views import ContainerView, PodEvent, PodView, RunningPod
+
+__all__ = [
+    "ContainerView",
+    "LogLine",
+    "PodEngine",
+    "PodEvent",
+    "PodView",
+    "RunningPod",
+    "follow",
+    "previous",
+    "read_lines",
+]

@@ -1,0 +1,189 @@
+"""PodEngine: Pods carried out over a CRI endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from podyard.client import Client
+from podyard.errors import AlreadyExists, FailedPrecondition, Internal, NotFound
+from podyard.manifest.model import Pod
+from podyard.manifest.translate import pod_hash
+from podyard.manifest.translate.labels import MANIFEST_HASH
+from podyard.pods import removal
+from podyard.pods.folders import Folders
+from podyard.pods.host import read_host
+from podyard.pods.inventory import Inventory
+from podyard.pods.launch import Launcher
+from podyard.pods.loglines import LogLine
+from podyard.pods.logs import follow
+from podyard.pods.restarts import BackOffPolicy
+from podyard.pods.start import start
+from podyard.pods.steps import Steps
+from podyard.pods.supervise import POLL, Supervisor
+from podyard.pods.views import OnEvent, PodView, RunningPod, ignore
+
+ROOT = Path("/var/lib/podyard/pods")
+LOG_ROOT = Path("/var/log/pods")
+
+
+class PodEngine:
+    """Runs Pods on one endpoint, whose containers run on this host.
+
+    ``root`` holds a directory for each Pod, ``log_root`` one for its logs. ``poll``: seconds between two looks of
+    ``supervise``.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        root: Path = ROOT,
+        *,
+        log_root: Path = LOG_ROOT,
+        back_off: BackOffPolicy | None = None,
+        poll: float = POLL,
+    ) -> None:
+        self._client = client
+        self._folders = Folders(root, log_root)
+        self._inventory = Inventory(client, self._folders)
+        self._back_off = back_off or BackOffPolicy()
+        self._poll = poll
+
+    async def run(self, pod: Pod, *, on_event: OnEvent = ignore) -> RunningPod:
+        """Start a Pod and return it when all its containers have been started.
+
+        One that runs unchanged is returned as it is; what is left of one that ended or never came up is removed first.
+        Raises AlreadyExists when a different Pod of that name runs, FailedPrecondition when an init container failed
+        for good or somebody else is starting this Pod, else the error of the step that failed, which it names.
+        """
+        name, namespace, steps = pod.metadata.name, pod.metadata.namespace, Steps(on_event)
+        with self._folders.exclusive(namespace, name) as mine:
+            for found in await self.find(name, namespace):
+                if _occupies(found, pod):
+                    if found.annotations.get(MANIFEST_HASH) == pod_hash(pod):
+                        steps.tell("already running", pod.full_name, detail=found.sandbox_id[:12])
+                        return found
+                    raise AlreadyExists(
+                        f"a different pod {pod.full_name} runs already (sandbox {found.sandbox_id[:12]}): remove it "
+                        f"with podyard rm {name}, or name this one otherwise"
+                    )
+            if not mine:
+                raise FailedPrecondition(
+                    f"another podyard starts or supervises the pod {pod.full_name}: see podyard ps"
+                )
+            await self._remove(name, namespace, None, steps)
+            launcher = await self._launcher(pod, pod.metadata.uid or str(uuid.uuid4()), steps)
+            await start(self._client, launcher, steps, self._back_off)
+        return await self._view(name, namespace, launcher.sandbox_id)
+
+    async def supervise(self, pod: Pod, running: RunningPod, on_event: OnEvent = ignore) -> None:
+        """While the Pod runs, start containers again that end, as its restart policy says.
+
+        Returns when all have ended and none is to be started again (sidecars are stopped then), or when the Pod is
+        stopped or removed. Raises FailedPrecondition when somebody else supervises it.
+        """
+        steps = Steps(on_event)
+        with self._folders.exclusive(running.namespace, running.name) as mine:
+            if not mine:
+                raise FailedPrecondition(f"another podyard starts or supervises the pod {pod.full_name}")
+            launcher = await self._launcher(pod, running.uid, steps)
+            try:
+                await launcher.adopt(running.sandbox_id)
+            except NotFound:
+                return  # removed in the meantime
+            await Supervisor(self._client, launcher, steps, self._back_off, self._poll).watch()
+
+    async def find(self, name: str, namespace: str | None = None) -> list[PodView]:
+        """The Pods of that name, of all namespaces or of one, whoever made them."""
+        return await self._inventory.pods(name, namespace)
+
+    async def list(self) -> list[PodView]:
+        """All Pods of the endpoint, whoever made them."""
+        return await self._inventory.pods()
+
+    async def stop(self, name: str, namespace: str, grace: int | None = None, *, on_event: OnEvent = ignore) -> None:
+        """Stop a Pod: its containers, then its sandbox. ``grace``: seconds, instead of what the Pod says.
+
+        Raises NotFound when there is none, else what failed, all of it in one error.
+        """
+        found = await self.find(name, namespace)
+        if not found:
+            raise NotFound(f"there is no pod {namespace}/{name}: podyard pods lists them")
+        steps = Steps(on_event)
+        failures = [failure for pod in found for failure in await removal.stop_pod(self._client, pod, grace, steps)]
+        if failures:
+            raise removal.combined(failures)
+
+    async def remove(self, name: str, namespace: str, on_event: OnEvent = ignore, *, grace: int | None = None) -> None:
+        """Stop a Pod and remove all of it: sandboxes, containers, volumes, logs. One that is not there is fine.
+
+        Raises what failed, all of it in one error; then its directories stay, since something may still use them.
+        """
+        await self._remove(name, namespace, grace, Steps(on_event))
+
+    async def logs(
+        self,
+        pod: PodView,
+        containers: Sequence[str] = (),
+        *,
+        following: bool = False,
+        tail: int | None = None,
+        since: int | None = None,
+    ) -> AsyncIterator[LogLine]:
+        """The log lines of a Pod's containers (all, or those named), ``source`` being the container's name.
+
+        ``following``: until the containers have ended or the Pod is stopped; of one that is started again, go on with
+        ``logs`` of the new view. Raises NotFound for a container that the Pod does not have, or that has no log.
+        """
+        paths = {}
+        for name in containers or [view.name for view in pod.containers]:
+            path = next((view.log_path for view in pod.containers if view.name == name), None)
+            if path is None:
+                raise NotFound(f"pod {pod.full_name} has no container {name!r} with a log")
+            paths[name] = path
+        ids = {view.name: view.id for view in pod.containers}
+
+        async def ended(name: str) -> bool:
+            return await self._inventory.has_ended(ids[name])
+
+        async for line in follow(paths, ended=ended if following else None, tail=tail, since=since):
+            yield line
+
+    async def _remove(self, name: str, namespace: str, grace: int | None, steps: Steps) -> None:
+        failures = []
+        for pod in await self.find(name, namespace):
+            failures += await removal.remove_pod(self._client, pod, grace, steps)
+        if not failures:
+            failures = await removal.remove_folders(self._folders, namespace, name, steps)
+        if failures:
+            raise removal.combined(failures)
+
+    async def _launcher(self, pod: Pod, uid: str, steps: Steps) -> Launcher:
+        host = await asyncio.to_thread(read_host)
+        pod = replace(pod, metadata=replace(pod.metadata, uid=uid))
+        folder = self._folders.of(pod.metadata.namespace, pod.metadata.name, uid)
+        return Launcher(self._client, pod, folder, host, steps)
+
+    async def _view(self, name: str, namespace: str, sandbox_id: str) -> RunningPod:
+        for view in await self.find(name, namespace):
+            if view.sandbox_id == sandbox_id:
+                return view
+        raise Internal(f"the sandbox {sandbox_id[:12]} of pod {namespace}/{name} was removed while it was started")
+
+
+def _occupies(found: PodView, pod: Pod) -> bool:
+    """Whether a Pod that is there keeps its name: it runs, and came up whole, or podyard did not make it."""
+    if MANIFEST_HASH not in found.annotations:
+        return found.ready
+    return found.running and not any(view.never_ran for view in found.containers) and _is_whole(found, pod)
+
+
+def _is_whole(found: PodView, pod: Pod) -> bool:
+    """Whether its start got as far as its last container; of another manifest that cannot be told, so it counts as."""
+    if found.annotations.get(MANIFEST_HASH) != pod_hash(pod):
+        return True
+    return {container.name for container in pod.spec.containers} <= {view.name for view in found.containers}

@@ -1,0 +1,113 @@
+"""Where the files of a Pod are on this host, and the lock that one Pod's starters share."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from podyard.errors import InvalidArgument, PermissionDenied
+
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9.\-]*")
+_LOCK_TRIES = 20
+
+
+@dataclass(frozen=True)
+class PodFolder:
+    """The directories of one Pod. Nothing here need exist."""
+
+    path: Path
+    """What podyard makes for it: volumes and managed files."""
+    logs: Path
+    """Its containers' logs, in the kubelet's scheme: ``CONTAINER/ATTEMPT.log``."""
+
+    @property
+    def hosts(self) -> Path:
+        """Its /etc/hosts."""
+        return self.path / "etc-hosts"
+
+    def empty_dir(self, volume: str) -> Path:
+        """An emptyDir volume."""
+        return self.path / "volumes" / volume
+
+    def container(self, name: str, attempt: int) -> Path:
+        """What belongs to one attempt at a container."""
+        return self.path / "containers" / name / str(attempt)
+
+    def termination_message(self, name: str, attempt: int) -> Path:
+        """The file that the container writes its last words to."""
+        return self.container(name, attempt) / "termination-message"
+
+    def sub_path(self, name: str, attempt: int, index: int) -> Path:
+        """The mount point for the ``index``-th volume mount, which uses a part of its volume."""
+        return self.container(name, attempt) / f"subpath-{index}"
+
+
+class Folders:
+    """Finds Pods' directories below ``root`` and ``log_root``: ``NAMESPACE_NAME_UID`` in both."""
+
+    def __init__(self, root: Path, log_root: Path) -> None:
+        self.root = root
+        self.log_root = log_root
+
+    def of(self, namespace: str, name: str, uid: str) -> PodFolder:
+        """The directories of one Pod. Raises InvalidArgument when a part could lead elsewhere.
+
+        The parts may come from an endpoint's labels, so they are not to be trusted.
+        """
+        for part in (namespace, name, uid):
+            if not _PART.fullmatch(part):
+                raise InvalidArgument(f"pod {namespace}/{name} (uid {uid!r}): {part!r} cannot be part of a file name")
+        return PodFolder(self.root / f"{namespace}_{name}_{uid}", self.log_root / f"{namespace}_{name}_{uid}")
+
+    def left(self, namespace: str, name: str) -> list[Path]:
+        """All directories of Pods of that name, whether an endpoint still knows them or not."""
+        prefix = f"{namespace}_{name}_"
+        return [entry for folder in (self.root, self.log_root) for entry in _entries(folder, prefix)]
+
+    @contextmanager
+    def exclusive(self, namespace: str, name: str) -> Iterator[bool]:
+        """Hold the lock of a Pod's name, if it is free: whether it is held. The lock goes with the process.
+
+        Raises PermissionDenied when ``root`` cannot be written.
+        """
+        path = self.root / f".lock_{namespace}_{name}"
+        try:
+            self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
+            lock = _try_lock(path)
+        except PermissionError as error:
+            raise PermissionDenied(f"cannot write below {self.root}: Pods are started by root") from error
+        try:
+            yield lock is not None
+        finally:
+            if lock is not None:
+                path.unlink(missing_ok=True)
+                os.close(lock)
+
+
+def _try_lock(path: Path) -> int | None:
+    for _ in range(_LOCK_TRIES):
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it before removed the file: a lock on that one keeps nobody out.
+            if path.stat().st_ino == os.fstat(lock).st_ino:
+                return lock
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        except FileNotFoundError:
+            pass
+        os.close(lock)
+    return None
+
+
+def _entries(folder: Path, prefix: str) -> list[Path]:
+    try:
+        return sorted(entry for entry in folder.iterdir() if entry.name.startswith(prefix))
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,48 @@
+"""Waiting for what only polling can tell, across a restart of the endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from podyard.client import Client
+from podyard.cri import api
+from podyard.errors import DeadlineExceeded, Unavailable
+
+ABSENCE = 120.0
+"""Seconds for which an endpoint may be away: a restart takes much less."""
+_AWAY_POLL = 1.0
+_QUICK, _SLOW = 0.05, 0.5
+
+T = TypeVar("T")
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """The result of a call that changes nothing, repeated while the endpoint is away.
+
+    Raises the last Unavailable or DeadlineExceeded after ``ABSENCE`` seconds, and any other error at once.
+    """
+    until = time.monotonic() + ABSENCE
+    while True:
+        try:
+            return await call()
+        except (Unavailable, DeadlineExceeded):
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(_AWAY_POLL)
+
+
+async def until_ended(client: Client, container_id: str) -> api.ContainerStatus:
+    """The status of a container when it has ended. How long that takes is the container's business.
+
+    Raises NotFound when it is removed.
+    """
+    pause = _QUICK
+    while True:
+        response = await patiently(lambda: client.runtime.container_status(container_id))
+        if response.status.state == api.CONTAINER_EXITED:
+            return response.status
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, _SLOW)

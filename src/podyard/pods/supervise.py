@@ -1,0 +1,128 @@
+"""While a Pod runs: containers that end are started again as its restart policy says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Literal
+
+from podyard.client import Client
+from podyard.cri import api
+from podyard.errors import NotFound, PodyardError
+from podyard.manifest.model import Container, Pod, is_sidecar
+from podyard.manifest.translate import kind_of
+from podyard.pods.cleanup import discard_attempt
+from podyard.pods.launch import Launcher
+from podyard.pods.patience import patiently
+from podyard.pods.restarts import BackOff, BackOffPolicy, starts_again
+from podyard.pods.steps import Steps
+
+POLL = 1.0
+"""Seconds between two looks: as often as a kubelet looks."""
+
+
+class Supervisor:
+    """Watches one Pod."""
+
+    def __init__(self, client: Client, launcher: Launcher, steps: Steps, back_off: BackOffPolicy, poll: float) -> None:
+        self._client = client
+        self._launcher = launcher
+        self._steps = steps
+        self._poll = poll
+        self._waits = {container.name: BackOff(back_off) for container in self._watched(launcher.pod)}
+        self._grace = launcher.pod.spec.termination_grace_period_seconds
+        self._due: dict[str, float] = {}
+        self._reported: set[str] = set()
+
+    async def watch(self) -> None:
+        """Return when all containers have ended and none is to be started again, or the sandbox is gone or stopped.
+
+        What cannot be started again is tried again later. Raises what the endpoint answers when it cannot be asked.
+        """
+        while await patiently(self._sandbox_lives):
+            last = await patiently(self._last_attempts)
+            mains = self._launcher.pod.spec.containers
+            ended = [await self._look_at(container, last.get(container.name)) for container in mains]
+            if all(ended):
+                await self._stop_sidecars()
+                return
+            for container in self._watched(self._launcher.pod):
+                if is_sidecar(container):
+                    await self._look_at(container, last.get(container.name))
+            await asyncio.sleep(self._poll)
+
+    @staticmethod
+    def _watched(pod: Pod) -> list[Container]:
+        return [container for container in pod.all_containers() if kind_of(pod, container) != "init"]
+
+    async def _sandbox_lives(self) -> bool:
+        try:
+            response = await self._client.runtime.pod_sandbox_status(self._launcher.sandbox_id)
+        except NotFound:
+            return False
+        return response.status.state == api.SANDBOX_READY
+
+    async def _last_attempts(self) -> dict[str, api.Container]:
+        in_sandbox = api.ContainerFilter(pod_sandbox_id=self._launcher.sandbox_id)
+        containers = await self._client.runtime.list_containers(in_sandbox)
+        return {
+            container.metadata.name: container
+            for container in sorted(containers, key=lambda container: container.metadata.attempt)
+        }
+
+    async def _look_at(self, container: Container, last: api.Container | None) -> bool:
+        """Start a container again if it is time. Whether it has ended for good."""
+        if last is not None and last.state == api.CONTAINER_RUNNING:
+            return False
+        # One that is missing, was never started, or cannot be told apart counts as failed just now.
+        attempt, exit_code, finished_at = 0, 1, time.time()
+        if last is not None:
+            attempt = last.metadata.attempt + 1
+        if last is not None and last.state == api.CONTAINER_EXITED:
+            try:
+                status = (await patiently(lambda: self._client.runtime.container_status(last.id))).status
+            except NotFound:
+                return False  # removed just now: the next look will tell
+            exit_code, finished_at = status.exit_code, status.finished_at / 1e9
+            self._report(status)
+        kind, policy = kind_of(self._launcher.pod, container), self._launcher.pod.spec.restart_policy
+        if not starts_again(policy, kind, exit_code):
+            return True
+        now = time.time()
+        if container.name not in self._due:
+            wait = self._waits[container.name].wait(finished_at, now)
+            self._due[container.name] = now + wait
+            self._steps.tell("starting again", container.name, detail=f"in {wait:.0f} s")
+        if self._due[container.name] <= now:
+            del self._due[container.name]
+            await self._start(container, attempt, last)
+        return False
+
+    def _report(self, status: api.ContainerStatus) -> None:
+        if status.id in self._reported:
+            return
+        self._reported.add(status.id)
+        text = f"exit code {status.exit_code}" + (f" ({status.reason})" if status.reason else "")
+        state: Literal["failed", "done"] = "failed" if status.exit_code else "done"
+        self._steps.tell("running the container", status.metadata.name, state, detail=text)
+
+    async def _start(self, container: Container, attempt: int, last: api.Container | None) -> None:
+        try:
+            if last is not None and last.state != api.CONTAINER_EXITED:
+                await self._client.runtime.stop_container(last.id, self._grace)
+            if attempt > 1:
+                await discard_attempt(self._client, self._launcher, container.name, attempt - 2)
+            self._launcher.forget_image(container)
+            await self._launcher.launch(container, attempt)
+        except PodyardError as error:
+            # The next look finds the container ended, or missing, and waits longer.
+            self._steps.tell("starting again", container.name, "failed", detail=str(error))
+
+    async def _stop_sidecars(self) -> None:
+        """In reverse: one may need those before it."""
+        last = await patiently(self._last_attempts)
+        for container in reversed(self._launcher.pod.spec.init_containers):
+            found = last.get(container.name)
+            if is_sidecar(container) and found is not None and found.state == api.CONTAINER_RUNNING:
+                with self._steps.step("stopping the sidecar", container.name):
+                    await self._client.runtime.stop_container(found.id, self._grace)
