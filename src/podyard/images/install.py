@@ -1,0 +1,84 @@
+"""Brings the layers of an image to the disk: each is fetched once and unpacked once, however many pulls want it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from podyard.images.content import ContentStore
+from podyard.images.progress import LayerProgress
+from podyard.images.shared import Shared
+from podyard.images.snapshots import Snapshots
+from podyard.images.sources import Contents, Layer, Source
+
+
+class Installer:
+    """Fetches layers side by side and unpacks them in order.
+
+    The order matters: a layer may leave out a directory that an earlier one has, which gives its owner and mode then.
+    """
+
+    def __init__(self, content: ContentStore, snapshots: Snapshots, parallel: int) -> None:
+        self._content = content
+        self._snapshots = snapshots
+        self._fetching = asyncio.Semaphore(parallel)
+        self._unpacking = asyncio.Semaphore(os.cpu_count() or 1)
+        self._blobs = Shared[Path](dispose=Path.unlink)
+        self._chains = Shared[None]()
+        # The progress of each layer in the making, so that every pull that waits for it shows it.
+        self._progress: WeakValueDictionary[str, LayerProgress] = WeakValueDictionary()
+
+    async def install(self, source: Source, contents: Contents, progress: list[LayerProgress]) -> None:
+        """Unpack all layers that are not here. ``progress`` gets an entry for each of the image's layers.
+
+        Raises what the source and unpack_layer raise, OSError when the disk is full. Layers that were finished stay;
+        nothing is left of the others.
+        """
+        chain = contents.chain
+        progress.extend(self._show(layer, chain_id) for layer, chain_id in zip(contents.layers, chain, strict=True))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for position in range(len(chain)):
+                    group.create_task(self._layer(source, contents.layers, chain, position))
+        except BaseExceptionGroup as failures:
+            # The first failure; it has cancelled the others.
+            raise failures.exceptions[0] from None
+
+    async def _layer(self, source: Source, layers: Sequence[Layer], chain: Sequence[str], position: int) -> None:
+        """See to it that one layer and those below it are unpacked."""
+        if chain[position] in self._snapshots:
+            return
+        async with self._chains.use(chain[position], lambda: self._make(source, layers, chain, position)):
+            return
+
+    async def _make(self, source: Source, layers: Sequence[Layer], chain: Sequence[str], position: int) -> None:
+        layer = layers[position]
+        progress = self._show(layer, chain[position])
+        async with self._blobs.use(layer.key, lambda: self._fetch(source, layer, progress)) as blob:
+            if position > 0:
+                await self._layer(source, layers, chain, position - 1)
+            async with self._unpacking:
+                progress.state = "unpacking"
+                await self._snapshots.unpack(blob, layer.media_type, chain[: position + 1], layer.diff_id)
+                progress.state = "done"
+
+    async def _fetch(self, source: Source, layer: Layer, progress: LayerProgress) -> Path:
+        def show(done: int) -> None:
+            progress.done = done
+
+        async with self._fetching:
+            progress.state = "downloading"
+            with self._content.writer(layer.digest or None, layer.size) as writer:
+                await source.layer(layer, writer, show)
+                return writer.path
+
+    def _show(self, layer: Layer, chain_id: str) -> LayerProgress:
+        if chain_id in self._snapshots:
+            return LayerProgress(layer.key, layer.size, "shared", layer.size)
+        known = self._progress.get(chain_id)
+        if known is None:
+            known = self._progress[chain_id] = LayerProgress(layer.key, layer.size)
+        return known

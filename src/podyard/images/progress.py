@@ -1,0 +1,34 @@
+"""How far a pull is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+LayerState = Literal["waiting", "downloading", "unpacking", "done", "shared"]
+
+
+@dataclass
+class LayerProgress:
+    """One layer. ``shared``: it was on the host already. ``done`` and ``total`` are bytes of the compressed layer."""
+
+    digest: str
+    total: int
+    state: LayerState = "waiting"
+    done: int = 0
+
+
+@dataclass
+class PullProgress:
+    """One pull in flight. It changes while the pull goes on."""
+
+    reference: str
+    image_digest: str = ""
+    """The digest of the manifest or index; "" until it is known."""
+    stage: str = "waiting"
+    """Completes "while …"."""
+    started_at: int = field(default_factory=time.time_ns)
+    """Nanoseconds since 1970."""
+    layers: list[LayerProgress] = field(default_factory=list)
+    """The lowest first; one that two pulls wait for stands in both."""

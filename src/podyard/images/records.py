@@ -1,0 +1,124 @@
+"""Images, their names and their layers in the database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from podyard.errors import DataLoss, Internal, ResourceExhausted
+from podyard.state.database import Database
+
+
+class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of ``images``."""
+
+    id: str
+    size: int
+    user: str
+    layers: tuple[str, ...]
+    manifests: tuple[str, ...]
+    removed: bool = False
+
+
+class SnapshotRecord(msgspec.Struct, frozen=True):
+    """A row of ``snapshots``."""
+
+    chain_id: str
+    folder: int
+    size: int
+    inodes: int
+
+
+class ImageRecords:
+    """Reads everything at start, writes each change durably: the files that a row describes are on the disk before it,
+    and go after it."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def images(self) -> list[ImageRecord]:
+        """All images. Raises DataLoss when a record cannot be read."""
+        rows = self._db.execute("SELECT id, size, user, layers, manifests, removed FROM images").fetchall()
+        return [
+            ImageRecord(
+                id=row["id"],
+                size=row["size"],
+                user=row["user"],
+                layers=_digests(row["layers"]),
+                manifests=_digests(row["manifests"]),
+                removed=bool(row["removed"]),
+            )
+            for row in rows
+        ]
+
+    def names(self) -> dict[str, str]:
+        """The image's id of each name."""
+        return {row["name"]: row["image"] for row in self._db.execute("SELECT name, image FROM image_names")}
+
+    def snapshots(self) -> list[SnapshotRecord]:
+        """All unpacked layers."""
+        rows = self._db.execute("SELECT chain_id, folder, size, inodes FROM snapshots").fetchall()
+        return [SnapshotRecord(*row) for row in rows]
+
+    def save_image(self, image: ImageRecord, names: Iterable[str]) -> None:
+        """Write an image, new or changed, and give it names, which may have been another's.
+
+        Raises ResourceExhausted when the disk is full.
+        """
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO images (id, size, user, layers, manifests, removed) VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET size = excluded.size, user = excluded.user, layers = excluded.layers, "
+                "manifests = excluded.manifests, removed = excluded.removed",
+                (
+                    image.id,
+                    image.size,
+                    image.user,
+                    msgspec.json.encode(image.layers).decode(),
+                    msgspec.json.encode(image.manifests).decode(),
+                    int(image.removed),
+                ),
+            )
+            for name in names:
+                self._db.execute("INSERT OR REPLACE INTO image_names (name, image) VALUES (?, ?)", (name, image.id))
+
+    def strip_image(self, image_id: str) -> None:
+        """Take an image's names and mark it as removed."""
+        with self._transaction():
+            self._db.execute("DELETE FROM image_names WHERE image = ?", (image_id,))
+            self._db.execute("UPDATE images SET removed = 1 WHERE id = ?", (image_id,))
+
+    def delete(self, image_ids: Iterable[str], chain_ids: Iterable[str]) -> None:
+        """Forget images, with their names, and unpacked layers."""
+        with self._transaction():
+            for image_id in image_ids:
+                self._db.execute("DELETE FROM images WHERE id = ?", (image_id,))
+            for chain_id in chain_ids:
+                self._db.execute("DELETE FROM snapshots WHERE chain_id = ?", (chain_id,))
+
+    def save_snapshot(self, snapshot: SnapshotRecord) -> None:
+        """Write an unpacked layer. Raises ResourceExhausted when the disk is full."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO snapshots (chain_id, folder, size, inodes) VALUES (?, ?, ?, ?)",
+                (snapshot.chain_id, snapshot.folder, snapshot.size, snapshot.inodes),
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            with self._db.transaction(durable=True):
+                yield
+        except sqlite3.OperationalError as error:
+            kind = ResourceExhausted if error.sqlite_errorcode == sqlite3.SQLITE_FULL else Internal
+            raise kind(f"cannot write the database {self._db.path}: {error}") from error
+
+
+def _digests(text: str) -> tuple[str, ...]:
+    try:
+        return msgspec.json.decode(text, type=tuple[str, ...])
+    except msgspec.DecodeError as error:
+        raise DataLoss(f"a record of an image cannot be read: {error}") from error

@@ -1,0 +1,116 @@
+"""What a registry's repository and an archive have in common: documents and layers by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from podyard.errors import InvalidArgument, NotFound
+from podyard.images.content import BlobWriter
+from podyard.images.manifest import (
+    Configuration,
+    Descriptor,
+    Index,
+    Manifest,
+    chain_ids,
+    parse_configuration,
+    parse_manifest,
+)
+from podyard.images.platforms import Host
+
+NESTING_LIMIT = 3
+"""How deep indexes may stand in indexes."""
+
+OnBytes = Callable[[int], None]
+"""Told how many bytes of a layer are here."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of an image. ``digest`` is the blob's ("" where the source does not say)."""
+
+    diff_id: str
+    digest: str
+    size: int
+    media_type: str
+
+    @property
+    def key(self) -> str:
+        """What makes two blobs the same."""
+        return self.digest or self.diff_id
+
+
+class Source(Protocol):
+    """Where an image comes from."""
+
+    async def document(self, descriptor: Descriptor) -> bytes:
+        """A manifest, index or configuration, verified. Raises NotFound, DataLoss, RegistryUnavailable ..."""
+        ...
+
+    async def layer(self, layer: Layer, writer: BlobWriter, on_bytes: OnBytes) -> None:
+        """Write a layer's blob and verify it. Raises NotFound, DataLoss, RegistryUnavailable ..., OSError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What one image is made of: its documents are here, its layers are still at the source."""
+
+    image_id: str
+    configuration: Configuration
+    layers: tuple[Layer, ...]
+    documents: dict[str, bytes]
+    """The manifest, the indexes that led to it, and the configuration, by digest."""
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The chain ids, the lowest first."""
+        return chain_ids([layer.diff_id for layer in self.layers])
+
+    @property
+    def manifests(self) -> tuple[str, ...]:
+        """The digests of the manifest and the indexes."""
+        return tuple(digest for digest in self.documents if digest != self.image_id)
+
+
+async def resolve(source: Source, top: Descriptor, data: bytes, host: Host, where: str) -> Contents:
+    """Follow a manifest or index (``data``, verified) to the image for this host.
+
+    Raises NotFound when there is none for it, InvalidArgument for malformed documents, and what the source raises.
+    """
+    documents = {top.digest: data}
+    document = parse_manifest(data, where)
+    depth = 0
+    while isinstance(document, Index):
+        depth += 1
+        if depth > NESTING_LIMIT:
+            raise InvalidArgument(f"{where} nests indexes more than {NESTING_LIMIT} deep")
+        chosen = host.choose(document.manifests, where)
+        documents[chosen.digest] = await source.document(chosen)
+        document = parse_manifest(documents[chosen.digest], f"{where} ({chosen.digest})")
+    return await _contents(source, document, documents, host, where)
+
+
+async def _contents(
+    source: Source, manifest: Manifest, documents: dict[str, bytes], host: Host, where: str
+) -> Contents:
+    data = await source.document(manifest.config)
+    configuration = parse_configuration(data, f"the configuration of {where}")
+    check_platform(configuration, host, where)
+    diff_ids = configuration.diff_ids
+    if len(diff_ids) != len(manifest.layers):
+        raise InvalidArgument(
+            f"{where} has {len(manifest.layers)} layers in its manifest but {len(diff_ids)} in its configuration"
+        )
+    layers = tuple(
+        Layer(diff_id, layer.digest, layer.size, layer.media_type)
+        for diff_id, layer in zip(diff_ids, manifest.layers, strict=True)
+    )
+    return Contents(manifest.config.digest, configuration, layers, documents | {manifest.config.digest: data})
+
+
+def check_platform(configuration: Configuration, host: Host, where: str) -> None:
+    """Raise NotFound when an image is for another platform."""
+    if not host.runs(configuration.os, configuration.architecture):
+        raise NotFound(f"{where} is for {configuration.os}/{configuration.architecture}, this host is {host}")
