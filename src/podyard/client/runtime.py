@@ -1,0 +1,107 @@
+"""The RuntimeService: the runtime itself, pod sandboxes, containers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from podyard.client.service import ServiceClient
+from podyard.cri import api
+
+__all__ = ["RuntimeClient"]
+
+
+class RuntimeClient(ServiceClient):
+    """The calls, with what they return unpacked. All raise as ``ServiceClient.call`` does."""
+
+    SERVICE = "RuntimeService"
+
+    # --- the runtime itself
+
+    async def version(self) -> api.VersionResponse:
+        """The runtime's name and versions."""
+        answer: api.VersionResponse = await self.call("Version", api.VersionRequest())
+        return answer
+
+    async def status(self, verbose: bool = False) -> api.StatusResponse:
+        """Conditions, handlers and features."""
+        answer: api.StatusResponse = await self.call("Status", api.StatusRequest(verbose=verbose))
+        return answer
+
+    async def runtime_config(self) -> api.RuntimeConfigResponse:
+        """The settings that both ends share. Many runtimes lack it, and v1alpha2 does: Unimplemented."""
+        answer: api.RuntimeConfigResponse = await self.call("RuntimeConfig", api.RuntimeConfigRequest())
+        return answer
+
+    # --- sandboxes
+
+    async def run_pod_sandbox(self, config: api.PodSandboxConfig, handler: str = "") -> str:
+        """Make and start a sandbox; its id. ``handler``: a runtime handler's name, "" for the default."""
+        request = api.RunPodSandboxRequest(config=config, runtime_handler=handler)
+        answer: api.RunPodSandboxResponse = await self.call("RunPodSandbox", request)
+        return answer.pod_sandbox_id
+
+    async def stop_pod_sandbox(self, id: str) -> None:
+        """Stop a sandbox and all in it; one that is gone counts as stopped."""
+        await self.call("StopPodSandbox", api.StopPodSandboxRequest(pod_sandbox_id=id))
+
+    async def remove_pod_sandbox(self, id: str) -> None:
+        """Remove a sandbox and all in it, by force; one that is gone counts as removed."""
+        await self.call("RemovePodSandbox", api.RemovePodSandboxRequest(pod_sandbox_id=id))
+
+    async def pod_sandbox_status(self, id: str, verbose: bool = False) -> api.PodSandboxStatusResponse:
+        """A sandbox in full. Raises NotFound."""
+        request = api.PodSandboxStatusRequest(pod_sandbox_id=id, verbose=verbose)
+        answer: api.PodSandboxStatusResponse = await self.call("PodSandboxStatus", request)
+        return answer
+
+    async def list_pod_sandbox(self, filter: api.PodSandboxFilter | None = None) -> list[api.PodSandbox]:
+        """The sandboxes that fit a filter, or all."""
+        answer: api.ListPodSandboxResponse = await self.call("ListPodSandbox", api.ListPodSandboxRequest(filter=filter))
+        return list(answer.items)
+
+    # --- containers
+
+    async def create_container(
+        self, sandbox_id: str, config: api.ContainerConfig, sandbox_config: api.PodSandboxConfig
+    ) -> str:
+        """Make a container in a sandbox; its id. ``sandbox_config``: that with which the sandbox was made."""
+        request = api.CreateContainerRequest(pod_sandbox_id=sandbox_id, config=config, sandbox_config=sandbox_config)
+        answer: api.CreateContainerResponse = await self.call("CreateContainer", request)
+        return answer.container_id
+
+    async def start_container(self, id: str) -> None:
+        """Start a created container. Raises NotFound, and FailedPrecondition when it was started before."""
+        await self.call("StartContainer", api.StartContainerRequest(container_id=id))
+
+    async def stop_container(self, id: str, timeout: int) -> None:
+        """Stop a container: its stop signal, and SIGKILL after ``timeout`` seconds (at once with 0)."""
+        await self.call("StopContainer", api.StopContainerRequest(container_id=id, timeout=timeout))
+
+    async def remove_container(self, id: str) -> None:
+        """Remove a container, by force if it runs; one that is gone counts as removed."""
+        await self.call("RemoveContainer", api.RemoveContainerRequest(container_id=id))
+
+    async def container_status(self, id: str, verbose: bool = False) -> api.ContainerStatusResponse:
+        """A container in full. Raises NotFound."""
+        request = api.ContainerStatusRequest(container_id=id, verbose=verbose)
+        answer: api.ContainerStatusResponse = await self.call("ContainerStatus", request)
+        return answer
+
+    async def list_containers(self, filter: api.ContainerFilter | None = None) -> list[api.Container]:
+        """The containers that fit a filter, or all."""
+        answer: api.ListContainersResponse = await self.call("ListContainers", api.ListContainersRequest(filter=filter))
+        return list(answer.containers)
+
+    async def exec_sync(self, id: str, cmd: Iterable[str], timeout: int = 0) -> api.ExecSyncResponse:
+        """Run a command in a container to its end: its output and exit code.
+
+        ``timeout``: seconds, 0 for no limit. Raises DeadlineExceeded when the command was killed after ``timeout``.
+        """
+        answer: api.ExecSyncResponse = await self.call(
+            "ExecSync", api.ExecSyncRequest(container_id=id, cmd=cmd, timeout=timeout)
+        )
+        return answer
+
+    async def reopen_container_log(self, id: str) -> None:
+        """Make a running container write to a new log file; the old one was renamed before."""
+        await self.call("ReopenContainerLog", api.ReopenContainerLogRequest(container_id=id))
