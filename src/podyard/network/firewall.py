@@ -11,6 +11,7 @@ import msgspec
 
 from podyard.errors import FailedPrecondition, Internal
 from podyard.linux import process
+from podyard.network.plugins import tool_environment
 
 LIMIT = 30.0
 """Seconds that one call of iptables may take; most of it is waiting for the lock that all its users share."""
@@ -95,7 +96,7 @@ async def _call(tool: str, *arguments: str, stdin: bytes = b"") -> str:
 
 async def _run(argv: Sequence[str], stdin: bytes = b"") -> process.Completed:
     try:
-        return await process.run(argv, limit=LIMIT, stdin=stdin)
+        return await process.run(argv, limit=LIMIT, stdin=stdin, env=tool_environment())
     except Internal as error:
         raise FailedPrecondition(f"podyard's default network needs iptables: {error}") from error
 

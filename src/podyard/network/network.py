@@ -148,7 +148,7 @@ class Network:
     async def _attach(
         self, configuration: NetworkConfiguration, request: AttachRequest, deadline: float
     ) -> AttachResult:
-        # The first ADD makes what all pods share, such as the bridge, and plugins race when several do.
+        # The first makes what all pods share, such as the bridge and its rules: several at once would race.
         if self._tried is not configuration:
             async with self._first:
                 if self._tried is not configuration:

@@ -20,7 +20,6 @@ VERSION_LIMIT = 10.0
 """Seconds that a plugin may take to name its versions."""
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Added to PATH: plugins call iptables and the like, and a daemon's PATH may lack the directories of the system's."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,7 @@ class Plugins:
             raise Internal(f"{what}: {error}") from error
 
     async def _execute(self, path: Path, invocation: Invocation, stdin: bytes, limit: float) -> process.Completed:
-        env = dict(os.environ) | {
-            "PATH": ":".join(filter(None, (os.environ.get("PATH"), SYSTEM_PATH))),
+        env = tool_environment() | {
             "CNI_COMMAND": invocation.verb,
             "CNI_CONTAINERID": invocation.container_id,
             "CNI_NETNS": invocation.netns,
@@ -144,6 +142,11 @@ class Plugins:
             f"the CNI {plural} not installed: {', '.join(names)}; put it into one of network.bin_dirs ({folders}), "
             "on Debian by installing containernetworking-plugins"
         )
+
+
+def tool_environment() -> dict[str, str]:
+    """The environment for plugins and iptables: the daemon's PATH may lack the directories of the system's tools."""
+    return dict(os.environ) | {"PATH": ":".join(filter(None, (os.environ.get("PATH"), SYSTEM_PATH)))}
 
 
 class _Versions(msgspec.Struct):

@@ -31,6 +31,18 @@ with open({calls!r}, "a") as log:
 order = said.get(verb, {{}})
 if order.get("hang"):
     time.sleep(60)
+if "together" in order:
+    # All but the first wait for each other.
+    def logged():
+        return [json.loads(line)[1] for line in open({calls!r})]
+    limit = time.monotonic() + 20
+    while "ended" in logged() and logged().count(verb) < order["together"]:
+        if time.monotonic() > limit:
+            sys.exit("the others did not come")
+        time.sleep(0.01)
+    time.sleep(0.1)
+    with open({calls!r}, "a") as log:
+        log.write(json.dumps([name, "ended", environ, config]) + "\\n")
 if "stdout" in order:
     print(order["stdout"])
 elif verb == "ADD":

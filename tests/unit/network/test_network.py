@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -188,6 +189,19 @@ async def test_a_name_that_would_add_an_argument_is_refused(chain: Scripted, req
     with pytest.raises(InvalidArgument, match="K8S_POD_NAME='a;B=c'"):
         await network.attach(request_for(name="a;B=c"))
     assert (chain.verbs(), records(chain)) == ([], [])
+    await network.close()
+
+
+async def test_the_first_attachment_to_a_network_runs_alone_and_the_others_together(
+    scripted: Scripted, request_for: RequestFor
+) -> None:
+    scripted.install("one")
+    scripted.configure({"type": "one"})
+    scripted.tell("one", ADD={"together": 4})
+    network = scripted.network()
+    await network.start()
+    await asyncio.gather(*(network.attach(request_for(name * 64)) for name in "abcd"))
+    assert [verb for _, verb in scripted.verbs()] == ["ADD", "ended", *["ADD"] * 3, *["ended"] * 3]
     await network.close()
 
 
