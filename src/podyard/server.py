@@ -15,18 +15,23 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from podyard.cri import services
-from podyard.errors import FailedPrecondition, Internal, PodyardError, translate
+from podyard.errors import FailedPrecondition, Internal, InvalidArgument, PodyardError, Unimplemented, translate
 from podyard.operations import Trace
 
 logger = logging.getLogger(__name__)
 
 MESSAGE_LIMIT = 16 << 20
 """Bytes of a request: the kubelet's own limit for answers."""
+
+STATUS_LIMIT = 4096
+"""Bytes of an error's text as it is sent, escapes included: gRPC clients refuse more than 8 KiB of metadata."""
 
 Gate = Callable[[], str]
 """Says why no call can be answered now, or "" when it can."""
@@ -59,7 +64,7 @@ class Server:
         # The socket must never be open to others, not even before chmod.
         mask = os.umask(0o177)
         try:
-            server.add_insecure_port(f"unix:{path}")
+            server.add_insecure_port(f"unix:{quote(str(path))}")
         except RuntimeError as error:
             raise FailedPrecondition(f"cannot listen on {path}: {error}") from error
         finally:
@@ -77,37 +82,58 @@ class Server:
     def _handlers(self, version: str, service: str, implementation: object) -> grpc.GenericRpcHandler:
         handlers = {}
         for method in services.METHODS[service]:
+            if version not in method.versions:
+                continue
             call = getattr(implementation, method.name, None)
-            if version not in method.versions or call is None:
+            if call is None or method.server_streaming:
+                handlers[method.name] = _not_built(method)
                 continue
             if method.name == "Version":
                 call = _with_version(call, version)
+            # Requests are parsed in the call's own code, so that one that cannot be is refused like any other.
             handlers[method.name] = grpc.unary_unary_rpc_method_handler(
-                self._wrap(method.name, call),
-                request_deserializer=method.request.FromString,
-                response_serializer=method.response.SerializeToString,
+                self._wrap(method, call), response_serializer=method.response.SerializeToString
             )
         return grpc.method_handlers_generic_handler(services.service_name(version, service), handlers)
 
     def _wrap(
-        self, name: str, call: Callable[[Any], Awaitable[Any]]
-    ) -> Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]:
-        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        self, method: services.Method, call: Callable[[Any], Awaitable[Any]]
+    ) -> Callable[[bytes, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]:
+        async def handle(content: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             reason = self._gate()
             if reason:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, reason)
-            trace = Trace(name)
+            trace = Trace(method.name)
             began = time.monotonic()
             try:
+                request = _parsed(method, content)
                 with trace.active():
                     return await call(request)
             except Exception as error:
-                await _abort(context, name, error)
+                await _abort(context, method.name, error)
             finally:
                 if time.monotonic() - began > self._slow_call:
                     logger.warning("slow call: %s", trace)
 
         return handle
+
+
+def _parsed(method: services.Method, content: bytes) -> Any:
+    try:
+        return method.request.FromString(content)
+    except DecodeError as error:
+        raise InvalidArgument(f"the request is no {method.request.__name__}: {error}") from error
+
+
+def _not_built(method: services.Method) -> grpc.RpcMethodHandler:
+    """Says which call is missing; gRPC's own answer for one that is not registered does not."""
+
+    async def refuse(_content: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        await _abort(context, method.name, Unimplemented(f"podyard has no {method.name} yet"))
+
+    if method.server_streaming:
+        return grpc.unary_stream_rpc_method_handler(refuse)
+    return grpc.unary_unary_rpc_method_handler(refuse)
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], name: str, error: Exception) -> None:
@@ -117,7 +143,18 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], name: str, error: 
         error = translate(error, f"answering {name}")
     level = logging.WARNING if isinstance(error, Internal) else logging.INFO
     logger.log(level, "%s: %s: %s", name, error.status, error)
-    await context.abort(grpc.StatusCode[error.status], str(error))
+    await context.abort(grpc.StatusCode[error.status], _fitting(str(error)))
+
+
+def _fitting(text: str) -> str:
+    """The text, or as much of it as a status can carry: bytes other than printable ASCII are sent as three."""
+    text = text.encode(errors="replace").decode()  # a path may hold bytes that are no UTF-8
+    size = 0
+    for position, character in enumerate(text):
+        size += 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode())
+        if size > STATUS_LIMIT:
+            return f"{text[:position]} [cut: {len(text)} characters in all]"
+    return text
 
 
 def _with_version(call: Callable[..., Awaitable[Any]], version: str) -> Callable[[Any], Awaitable[Any]]:
@@ -142,7 +179,10 @@ async def _make_way(path: Path) -> None:
         probe.settimeout(1)
         try:
             probe.connect(str(path))
-        except OSError:
+        except (ConnectionRefusedError, FileNotFoundError):
             path.unlink(missing_ok=True)
             return
+        except OSError as error:
+            # Not known to be dead: a busy daemon lets a connection wait.
+            raise FailedPrecondition(f"{path} is in use, or cannot be tried: {error}; listen elsewhere") from error
     raise FailedPrecondition(f"another daemon listens on {path}: stop it first, or listen elsewhere")
