@@ -302,3 +302,19 @@ async def test_changed_settings_replace_the_bridge_and_the_rules_once_no_pod_is_
         await network.detach(request)
         await network.remove_default_network()
     assert (links(), rules()) == (["lo"], [])
+
+
+async def test_iptables_is_found_where_the_daemons_path_is_short(
+    tmp_path: Path, pin: Pin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = pin("a" * 64, port_mappings=(PortMapping(18088, 80),))
+    async with opened(tmp_path) as network:
+        with monkeypatch.context() as short:
+            short.setenv("PATH", "/nowhere")
+            await network.attach(request)
+        assert any("MASQUERADE" in rule for rule in rules())
+        with monkeypatch.context() as short:
+            short.setenv("PATH", "/nowhere")
+            await network.detach(request)
+            await network.remove_default_network()
+    assert (links(), rules()) == (["lo"], [])
