@@ -49,6 +49,7 @@ _WORDS: dict[str, bool | None] = {
 _INTEGER = re.compile(r"[-+]?(0b[01]+|0x[0-9a-fA-F]+|0o?[0-7]+|0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?")
 _LONGEST_NUMBER = 40
+_SURROGATES = re.compile(r"\\\\|\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _BASES = {"0b": 2, "0x": 16, "0o": 8}
 _STRING_TAG = "tag:yaml.org,2002:str"
 
@@ -68,7 +69,7 @@ def parse_documents(text: bytes, source: str) -> list[Node]:
         raise error_of([Problem(line, "", "not UTF-8 text")], source) from error
     if decoded.lstrip().startswith("{"):
         # JSON may be indented with tabs, YAML not; a JSON string cannot hold a raw tab, so none is lost
-        decoded = decoded.replace("\t", " ")
+        decoded = _SURROGATES.sub(_joined, decoded.replace("\t", " "))
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -168,6 +169,14 @@ class _Builder:
             raise _Fault(node.line, f"more than {MAX_NODES} values")
 
 
+def _joined(match: re.Match[str]) -> str:
+    """The character that JSON writes as two escapes, for YAML has one escape for it; an escaped backslash stays."""
+    if match.group(1) is None:
+        return match.group(0)
+    high, low = (int(half, 16) for half in match.groups())
+    return f"\\U{0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00):08X}"
+
+
 def _checked_key(node: Node) -> Node:
     if isinstance(node.value, list | dict) or node.value is None:
         raise _Fault(node.line, "a key must be a string")
@@ -179,11 +188,7 @@ def _checked_key(node: Node) -> Node:
 def _scalar(event: yaml.ScalarEvent, line: int) -> Node:
     text: str = event.value
     if any("\ud800" <= character <= "\udfff" for character in text):
-        # JSON writes a character beyond the basic plane as two escapes, which YAML reads as two halves
-        try:
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16")
-        except UnicodeDecodeError:
-            raise _Fault(line, "half of a surrogate pair is not a character") from None
+        raise _Fault(line, "half of a surrogate pair is not a character")
     if event.tag not in (None, _STRING_TAG, "!"):
         raise _Fault(line, f"the tag {event.tag} means nothing in a manifest")
     plain = event.implicit[0] and event.tag is None

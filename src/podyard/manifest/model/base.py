@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import msgspec
-
-from podyard.manifest.quantity import Quantity
 
 _ACRONYMS = {"ip": "IP", "ips": "IPs", "pid": "PID", "ipc": "IPC", "fqdn": "FQDN"}
 
@@ -35,6 +34,6 @@ def canonical(value: object) -> bytes:
 
 
 def _encode(value: Any) -> str:
-    if isinstance(value, Quantity):
+    if isinstance(value, Fraction):  # the amount of a quantity
         return str(value)
     raise NotImplementedError(f"no JSON form for {type(value).__name__}")

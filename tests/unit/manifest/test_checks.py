@@ -1,0 +1,151 @@
+"""What types cannot say about a Pod."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from podyard.errors import InvalidArgument, Unimplemented
+from podyard.manifest.model import Pod
+from podyard.manifest.quantity import Quantity
+
+MakePod = Callable[..., Pod]
+
+
+@pytest.mark.parametrize(
+    ("spec", "container", "said"),
+    [
+        ("", "name: Main", "the key 'name' stands here twice"),
+        ("initContainers: [{name: main, image: a}]", "", "containers[0].name: spec.initContainers[0] is called 'main'"),
+        ("initContainers: [{name: M_x, image: a}]", "", "initContainers[0].name: 'M_x' is not a name"),
+        ("hostname: A.b", "", "spec.hostname: 'A.b' is not a name"),
+        ("terminationGracePeriodSeconds: -1", "", "must be 0 or more"),
+        ("hostPID: true\nshareProcessNamespace: true", "", "cannot go with hostPID"),
+        ("dnsPolicy: None", "", "dnsPolicy None needs at least one name server"),
+        ("dnsConfig: {nameservers: [a]}", "", "'a' is not an IP address"),
+        ("hostAliases: [{ip: nowhere, hostnames: [a]}]", "", "'nowhere' is not an IP address"),
+        ("volumes: [{name: a}]", "", "says not what it is"),
+        ("volumes: [{name: a, emptyDir: {}}, {name: a, emptyDir: {}}]", "", "another volume is called 'a' already"),
+        ("volumes: [{name: a, hostPath: {path: b}}]", "", "'b' is not an absolute path"),
+        ("volumes: [{name: a, hostPath: {path: /a/../b}}]", "", "must not hold '..'"),
+        ("", "volumeMounts: [{name: a, mountPath: /a}]", "the Pod has no volume 'a' (its volumes: none)"),
+        ("", "workingDir: a", "'a' is not an absolute path"),
+        ("", 'command: ["a\\0"]', "command[0]: holds a NUL character"),
+        ("", "ports: [{containerPort: 0}]", "0 is not between 1 and 65535"),
+        ("", "ports: [{containerPort: 1, hostPort: 70000}]", "70000 is not between"),
+        ("hostNetwork: true", "ports: [{containerPort: 1, hostPort: 2}]", "must be 1 as containerPort"),
+        ("", "resources: {limits: {cpu: 1}, requests: {cpu: 2}}", "2 is more than the limit 1"),
+        ("", "resources: {limits: {memory: 100m}}", "not a whole number of bytes; did you mean Mi?"),
+        ("", "resources: {limits: {gpu: 1}}", "unknown resource"),
+        ("", "securityContext: {runAsUser: -1}", "-1 is not between 0"),
+        ("", "securityContext: {privileged: true, allowPrivilegeEscalation: false}", "false cannot go with privileged"),
+        ("", "securityContext: {seccompProfile: {type: Localhost}}", "goes with type Localhost, and only with it"),
+        ("", "securityContext: {seccompProfile: {type: Localhost, localhostProfile: ../a}}", "without '..'"),
+        ("securityContext: {sysctls: [{name: vm.swappiness, value: '1'}]}", "", "belongs to the host"),
+        (
+            "hostNetwork: true\nsecurityContext: {sysctls: [{name: net.core.somaxconn, value: '1'}]}",
+            "",
+            "would change the host, since hostNetwork is on",
+        ),
+        ("", "env: [{name: 'A=B', value: x}]", "'A=B' is not a variable name"),
+        ("", "env: [{name: A, value: x, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]", "cannot go with a value"),
+        ("", "env: [{name: A, valueFrom: {fieldRef: {fieldPath: spec.x}}}]", "'spec.x' is not one of"),
+        ("", "env: [{name: A, valueFrom: {}}]", "needs one of fieldRef and resourceFieldRef"),
+        (
+            "",
+            "env: [{name: A, valueFrom: {resourceFieldRef: {resource: limits.cpu, containerName: x}}}]",
+            "no container is called 'x'",
+        ),
+    ],
+)
+def test_a_fault_is_named(make_pod: MakePod, spec: str, container: str, said: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        make_pod(spec, container)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("web.yaml:")
+
+
+@pytest.mark.parametrize(
+    ("mount", "said"),
+    [
+        ("subPath: /a", "'/a' must be relative to the volume"),
+        ("subPath: a/../../b", "must not hold '..'"),
+        ("subPath: a, subPathExpr: b", "cannot go with subPath"),
+        ("subPathExpr: $(X)", "the container has no variable 'X'"),
+        ("mountPropagation: Bidirectional", "Bidirectional is for privileged containers"),
+        ("recursiveReadOnly: Enabled", "Enabled needs readOnly: true and no mount propagation"),
+        ("mountPath: '/a:b'", "the key 'mountPath' stands here twice"),
+    ],
+)
+def test_a_fault_of_a_mount_is_named(make_pod: MakePod, mount: str, said: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        make_pod("volumes: [{name: a, emptyDir: {}}]", f"volumeMounts: [{{name: a, mountPath: /a, {mount}}}]")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "container",
+    ["resources: {limits: {hugepages-2Mi: 4Mi}}", "resources: {limits: {example.com/gpu: 1}}", "restartPolicy: Always"],
+)
+def test_what_only_a_check_can_tell_apart_is_unimplemented(make_pod: MakePod, container: str) -> None:
+    with pytest.raises(Unimplemented, match="not supported by podyard run yet"):
+        make_pod("", container)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ("namespace: A", "metadata.namespace: 'A' is not a name"),
+        ("uid: a/b", "metadata.uid: at most 128 letters"),
+        ("labels: {'a b': c}", "'a b' is not a key"),
+        ("labels: {a: 'b c'}", "'b c' is not a label value"),
+        ("labels: {'x_y/a': c}", "the prefix of the key 'x_y/a' is not a DNS name"),
+        ("annotations: {'': c}", "is not a key"),
+    ],
+)
+def test_a_fault_of_the_metadata_is_named(make_pod: MakePod, metadata: str, said: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        make_pod(metadata=metadata)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("image", "policy"),
+    [
+        ("busybox", "Always"),
+        ("busybox:latest", "Always"),
+        ("host:5000/busybox", "Always"),
+        ("busybox:1", "IfNotPresent"),
+        ("host:5000/a/b:1.2", "IfNotPresent"),
+        ("busybox@sha256:" + "a" * 64, "IfNotPresent"),
+    ],
+)
+def test_the_pull_policy_follows_the_tag(make_pod: MakePod, image: str, policy: str) -> None:
+    pod = make_pod(f"initContainers: [{{name: first, image: '{image}'}}]")
+    assert pod.spec.init_containers[0].pull_policy == policy
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "milli"),
+    [
+        ("1", 1, 1000),
+        ("500m", 1, 500),
+        ("0.1", 1, 100),
+        (".5", 1, 500),
+        ("64Mi", 67108864, 67108864000),
+        ("1.5Gi", 1610612736, 1610612736000),
+        ("1e3", 1000, 1000000),
+        ("2k", 2000, 2000000),
+        ("1u", 1, 1),
+    ],
+)
+def test_a_quantity_is_exact_and_rounds_up(text: str, value: int, milli: int) -> None:
+    quantity = Quantity.parse(text)
+    assert (quantity.value, quantity.milli) == (value, milli)
+
+
+@pytest.mark.parametrize("text", ["", "1 Mi", "Mi", "1mi", "1e999", "--1", "1KiB", "9" * 100])
+def test_what_is_no_quantity_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a quantity"):
+        Quantity.parse(text)
