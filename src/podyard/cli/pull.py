@@ -1,0 +1,29 @@
+"""``podyard pull``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from podyard.cli.endpoint import with_client
+from podyard.cli.settings import Settings, output_options
+from podyard.cli.transfer import pull_showing
+
+if TYPE_CHECKING:
+    from podyard.client import Client
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@output_options
+@with_client
+async def command(client: Client, settings: Settings, images: tuple[str, ...]) -> None:
+    """Pull images, showing each layer's progress.
+
+    -q prints nothing but the images' ids.
+    """
+    for image in images:
+        image_id = await (client.images.pull_image(image) if settings.quiet else pull_showing(client, image))
+        if settings.quiet:
+            print(image_id)

@@ -1,0 +1,38 @@
+"""``podyard rmi``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from podyard.cli.endpoint import with_client
+from podyard.cli.lookups import image_status
+from podyard.cli.settings import Settings, output_options
+from podyard.cli.several import each
+from podyard.errors import NotFound
+
+if TYPE_CHECKING:
+    from podyard.client import Client
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--force", "-f", is_flag=True, help="Do not mind images that are not there.")
+@output_options
+@with_client
+async def command(client: Client, settings: Settings, images: tuple[str, ...], force: bool) -> None:
+    """Remove images, by any name or id: all names of an image go with it."""
+
+    async def remove(image: str) -> None:
+        try:
+            # The protocol's RemoveImage succeeds for what is not there: a misspelt name would look removed.
+            found = await image_status(client, image)
+        except NotFound:
+            if force:
+                return
+            raise
+        await client.images.remove_image(image)
+        print(found.image.id if settings.quiet else f"removed {image}")
+
+    await each(images, remove)

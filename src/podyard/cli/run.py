@@ -1,0 +1,115 @@
+"""``podyard run``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from podyard.cli.endpoint import pod_engine, with_client
+from podyard.cli.follow import follow_pods
+from podyard.cli.output import complain
+from podyard.cli.pods import show_pods
+from podyard.cli.settings import Settings, output_options
+from podyard.cli.steps import steps
+from podyard.cli.transfer import watched
+from podyard.errors import FailedPrecondition, InvalidArgument
+
+if TYPE_CHECKING:
+    from podyard.client import Client
+    from podyard.manifest.model import Pod
+    from podyard.pods import PodEngine, PodView
+
+
+def _load(context: click.Context, parameter: click.Parameter, path: str) -> list[Pod]:
+    """Read the manifest before any runtime is asked: what is wrong with it is known first."""
+    from podyard import manifest
+
+    return manifest.load(path)
+
+
+@click.command()
+@click.argument("pods", metavar="POD.yaml", callback=_load)
+@click.option("--follow", "-f", is_flag=True, help="Follow the logs, and start containers again that end.")
+@click.option("--rm", "remove", is_flag=True, help="With -f: remove the Pods at the end, Ctrl-C included.")
+@output_options
+@with_client
+async def command(client: Client, settings: Settings, *, pods: list[Pod], follow: bool, remove: bool) -> int:
+    """Run the Pods of a Kubernetes manifest.
+
+    POD.yaml holds one or several v1 Pods, in YAML or JSON; "-" reads standard input. Each step is shown with its
+    duration, and the Pods at the end. A Pod goes on by itself; containers that end are started again, as its
+    restartPolicy says, while "podyard run -f" runs. Ctrl-C detaches: the Pod goes on. With -f and
+    restartPolicy Never the exit code is that of the first container that failed.
+    """
+    if remove and not follow:
+        raise InvalidArgument("--rm removes the Pods when -f ends: give both")
+    engine = pod_engine(client, settings)
+    started: list[tuple[Pod, PodView]] = []
+    try:
+        for pod in pods:
+            try:
+                started.append((pod, await _start(client, engine, settings, pod)))
+            except FailedPrecondition as error:
+                code = await _failed_code(engine, pod) if follow else 0
+                if not code:
+                    raise
+                complain(error)
+                return code
+        show_pods([running for _, running in started], settings)
+        if follow:
+            return await _attached(engine, started, remove)
+    finally:
+        if remove:
+            for _, running in started:
+                await engine.remove(running.name, running.namespace)
+    _tell_of_restarts(pods, settings)
+    return 0
+
+
+async def _start(client: Client, engine: PodEngine, settings: Settings, pod: Pod) -> PodView:
+    images = {container.image for container in pod.all_containers()}
+    with steps(quiet=not settings.for_people) as display:
+        async with watched(client, display, images):
+            return await engine.run(pod, on_event=display.event)
+
+
+async def _attached(engine: PodEngine, started: list[tuple[Pod, PodView]], remove: bool) -> int:
+    try:
+        await follow_pods(engine, started)
+    except asyncio.CancelledError:
+        if not remove:
+            for _, running in started:
+                name = running.full_name
+                print(
+                    f"detached: Pod {name} goes on, but containers of it that end stay ended; "
+                    f'"podyard logs -f {name}" follows it, "podyard rm {name}" removes it',
+                    file=sys.stderr,
+                )
+        raise
+    codes = [await _failed_code(engine, pod) for pod, _ in started]
+    return next((code for code in codes if code), 0)
+
+
+async def _failed_code(engine: PodEngine, pod: Pod) -> int:
+    """The exit code of the first container that failed, where the Pod does not try again; else 0."""
+    if pod.spec.restart_policy != "Never":
+        return 0
+    ended = [
+        view
+        for found in await engine.find(pod.metadata.name, pod.metadata.namespace)
+        for view in found.containers
+        if view.state == "exited" and view.exit_code != 0 and view.kind != "sidecar"
+    ]
+    return min(ended, key=lambda view: view.finished_at).exit_code if ended else 0
+
+
+def _tell_of_restarts(pods: list[Pod], settings: Settings) -> None:
+    names = [pod.full_name for pod in pods if pod.spec.restart_policy != "Never"]
+    if names and settings.for_people:
+        print(
+            f"Containers of {', '.join(names)} that end stay ended: only podyard run -f starts them again.",
+            file=sys.stderr,
+        )
