@@ -3,7 +3,7 @@
 usage: .venv/bin/python -m bench [--rounds 20] [--pods 10]          (as root, from the repository's folder)
 
 The two take turns, so that a busy moment of the machine hits both. Times are medians in milliseconds; what counts is
-the ratio. The floor is what no runtime on these tools can go below: the CNI plugins and the OCI runtime, called directly.
+the ratio. The floor is what no runtime on these tools can go below: CNI plugins and OCI runtime, called directly.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import asyncio
 import tempfile
 from pathlib import Path
 
+from tests.support import registry
 from tests.support.images import push_images
-from tests.support.registry import running_registry
 from tests.support.servers import Containerd, Podyard, Server
 
 from bench import floor, memory, report
@@ -30,10 +30,10 @@ def main() -> None:
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="podyard-bench-") as name,
-        running_registry(Path(name) / "registry") as registry,
+        registry.serve(Path(name, "registry")) as address,
     ):
         folder = Path(name)
-        images = push_images(registry.host, folder / "layouts")
+        images = push_images(address, folder / "layout")
         servers: list[Server] = [
             Podyard(folder / "podyard"),
             Containerd(folder / "containerd", images.registry, images.pause),

@@ -32,7 +32,7 @@ class HandlerConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class RuntimeConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How containers are run."""
 
-    candidates: list[str] = ["crun", "runc"]
+    candidates: list[str] = msgspec.field(default_factory=lambda: ["crun", "runc"])
     """OCI runtimes for the default handler: the first that runs a trial container on this host is taken."""
     handlers: dict[str, HandlerConfig] = {}
     """Further runtime handlers by name."""
@@ -65,7 +65,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The socket of both services (mode 0600)."""
     image_listen: Path | None = None
     """A socket for the ImageService alone; then the first one serves the RuntimeService alone."""
-    versions: list[Literal["v1", "v1alpha2"]] = ["v1", "v1alpha2"]
+    versions: list[Literal["v1", "v1alpha2"]] = msgspec.field(default_factory=lambda: ["v1", "v1alpha2"])
     """The CRI versions to serve."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity of the daemon's own log, which goes to standard error."""

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.differences import CONTAINERD
+from tests.support import registry
 from tests.support.images import Images, push_images
 from tests.support.pods import Kit
-from tests.support.registry import Registry, running_registry
 from tests.support.servers import Containerd, Podyard, Server
 
 from podyard.client import Client
@@ -30,16 +30,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry with the tests' images."""
-    with running_registry(tmp_path_factory.mktemp("registry")) as registry:
-        yield registry
-
-
-@pytest.fixture(scope="session")
-def images(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Images:
-    """The tests' images, pushed."""
-    return push_images(registry.host, tmp_path_factory.mktemp("layouts"))
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
+    """The tests' images in a registry of their own."""
+    with registry.serve(tmp_path_factory.mktemp("registry")) as address:
+        yield push_images(address, tmp_path_factory.mktemp("layout"))
 
 
 @pytest.fixture(scope="session")

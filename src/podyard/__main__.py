@@ -1,0 +1,5 @@
+"""``python -m podyard``: the command line."""
+
+from podyard.cli import main
+
+main()
