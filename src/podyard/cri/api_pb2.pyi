@@ -5278,7 +5278,9 @@ Global___ImageSpec: _TypeAlias = ImageSpec  # noqa: Y015
 
 @_typing.final
 class AuthConfig(_message.Message):
-    """What to show a registry; at most one way is filled."""
+    """What to show a registry; at most one way is filled. Never log one: not every library follows debug_redact, the Python
+    one prints all of it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -67,7 +67,7 @@ def test_the_compiled_files_are_named_with_their_path_so_that_no_other_package_h
     assert admin.DESCRIPTOR.name == "podyard/cri/admin.proto"
 
 
-def test_the_secrets_of_a_registry_are_marked_so_that_they_are_not_printed() -> None:
+def test_the_secrets_of_a_registry_are_marked_as_such_in_the_definition() -> None:
     fields = api.AuthConfig.DESCRIPTOR.fields_by_name
     assert {name for name, field in fields.items() if field.GetOptions().debug_redact} == {
         "password",
