@@ -1,0 +1,35 @@
+"""Layers of images unpacked by a worker process, as overlayfs layers. Layers are hostile input.
+
+layer.py     the daemon's side: starts the worker, follows its progress, kills it
+worker.py    the worker's main program: confines itself, unpacks, reports
+limits.py    what a layer may ask for, and what is told about an unpacked one
+stream.py    the blob decompressed and hashed, in pieces
+header.py    one tar header block: numbers, checksum, names
+pax.py       the records of extended headers
+sparse.py    maps of sparse files
+reader.py    the archive's members, with all headers that belong to one taken together
+tree.py      members written into the root
+entries.py   owners, modes, times and extended attributes
+paths.py     where a member's name leads inside the root, whatever links say
+below.py     the directories of the layers below
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from podyard.images.unpack.limits import Limits, UnpackResult
+
+if TYPE_CHECKING:
+    from podyard.images.unpack.layer import unpack_layer
+
+__all__ = ["Limits", "UnpackResult", "unpack_layer"]
+
+
+def __getattr__(name: str) -> Any:
+    # The worker's program is a module of this package: with asyncio imported here it would start three times slower.
+    if name == "unpack_layer":
+        from podyard.images.unpack.layer import unpack_layer
+
+        return unpack_layer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,115 @@
+"""The worker's main program: ``python -m podyard.images.unpack.worker REQUEST``.
+
+REQUEST is JSON: ``blob`` and ``target`` (paths), ``diff_id``, ``limits`` (the fields of Limits) and ``lower`` (paths of
+the layers below, the topmost first). The worker writes a line of JSON at a time to standard output: ``{"read": N}``
+with the number of the blob's bytes read, and at the end either ``{"result": {…}}`` with the fields of UnpackResult or
+``{"error": [STATUS, TEXT]}`` with the gRPC status name of a podyard error. Anything else is a bug, whose trace goes to
+standard error.
+
+It opens the blob and the directories, then gives up everything else before it reads the first byte.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from typing import Any
+
+from podyard.errors import DataLoss, Internal, PodyardError, ResourceExhausted
+from podyard.images.unpack.below import Below
+from podyard.images.unpack.limits import Limits
+from podyard.images.unpack.reader import members
+from podyard.images.unpack.stream import Source, decoders
+from podyard.images.unpack.tree import Tree
+from podyard.linux import confine
+
+_CAPABILITIES = (
+    confine.CAP_CHOWN,
+    confine.CAP_DAC_OVERRIDE,
+    confine.CAP_FOWNER,
+    confine.CAP_FSETID,
+    confine.CAP_MKNOD,
+    confine.CAP_SETFCAP,
+    confine.CAP_SYS_ADMIN,  # attributes named trusted.*
+)
+_MEMORY = 1 << 30  # a zstd window is 128 MiB at most
+_DESCRIPTORS = 64  # besides those that are open
+_REPORT = 0.1  # seconds between two reports of progress
+
+
+def main() -> None:
+    """Unpack one layer as the first argument asks for."""
+    request = json.loads(sys.argv[1])
+    try:
+        _say({"result": _unpack(request)})
+    except PodyardError as error:
+        _say({"error": [error.status, str(error)]})
+    except MemoryError:
+        text = f"unpacking the layer takes more than {_MEMORY >> 20} MiB of memory"
+        _say({"error": [ResourceExhausted.status, text]})
+
+
+def _unpack(request: dict[str, Any]) -> dict[str, Any]:
+    limits = Limits(**request["limits"])
+    diff_id = request["diff_id"]
+    try:
+        blob = os.open(request["blob"], os.O_RDONLY | os.O_CLOEXEC)
+        lower = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in request["lower"]]
+    except OSError as error:
+        raise Internal(f"cannot open {error.filename}: {error.strerror}") from error
+    decoders()  # no module can be loaded from inside the layer
+    _confine(request["target"], len(lower))
+    source = Source(blob, limits, _Report())
+    tree = Tree(source, Below(lower), limits)
+    for member in members(source, limits):
+        tree.add(member)
+    digest = source.digest()
+    if digest != diff_id:
+        raise DataLoss(f"the uncompressed layer has the digest {digest}; the image's configuration says {diff_id}")
+    tree.finish()
+    return {"size": tree.size, "inodes": tree.inodes, "diff_id": digest, "left_out": tree.attributes.left_out}
+
+
+def _confine(target: str, layers: int) -> None:
+    os.umask(0)
+    try:
+        confine.confine(
+            target,
+            _CAPABILITIES,
+            {
+                resource.RLIMIT_AS: _MEMORY,
+                resource.RLIMIT_CORE: 0,
+                resource.RLIMIT_NOFILE: layers + _DESCRIPTORS,
+            },
+        )
+    except OSError as error:
+        raise Internal(
+            f"the unpack worker cannot confine itself to {target}: {error.strerror} ({error.filename}); it must run as "
+            "root with CAP_SYS_ADMIN and CAP_SYS_CHROOT"
+        ) from error
+
+
+class _Report:
+    """Tells how far the blob is read, not too often."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def __call__(self, read: int) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _REPORT
+            _say({"read": read})
+
+
+def _say(message: dict[str, Any]) -> None:
+    data = json.dumps(message).encode() + b"\n"
+    while data:
+        data = data[os.write(1, data) :]
+
+
+if __name__ == "__main__":
+    main()
