@@ -32,7 +32,7 @@ async def run(
     argv: Sequence[str],
     *,
     limit: float,
-    stdin: bytes = b"",
+    stdin: bytes | None = None,
     env: Mapping[str, str] | None = None,
     output_limit: int = 1 << 20,
     pass_fds: Sequence[int] = (),
@@ -40,16 +40,17 @@ async def run(
 ) -> Completed:
     """Run a tool to its end, in a process group of its own.
 
-    ``limit``: seconds it may take, then its group is killed and DeadlineExceeded raised. ``output_limit``: bytes kept
-    of each output; the rest is read and dropped. What its orphans still write after it has ended is not waited for.
+    ``limit``: seconds it may take, then its group is killed and DeadlineExceeded raised. ``stdin``: what it reads from
+    a pipe; with None it has /dev/null. ``output_limit``: bytes kept of each output; the rest is read and dropped. What
+    its orphans still write after it has ended is not waited for.
 
     Raises Internal when it cannot be started.
     """
-    process = start(argv, env=env, pass_fds=pass_fds, cwd=cwd, stdin=bool(stdin))
+    process = start(argv, env=env, pass_fds=pass_fds, cwd=cwd, stdin=stdin is not None)
     stdout, stderr = _Sink(process.stdout, output_limit), _Sink(process.stderr, output_limit)
     try:
         async with asyncio.timeout(limit):
-            if process.stdin is not None:
+            if stdin is not None:
                 await asyncio.to_thread(_feed, process, stdin)
             await ended(process.pid)
     except TimeoutError:

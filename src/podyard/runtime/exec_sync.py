@@ -47,7 +47,10 @@ async def exec_sync(context: Context, request: api.ExecSyncRequest) -> api.ExecS
         argv = [str(runtime.path), *runtime.global_options, "exec"]
         argv += ["--process", str(folder / "process.json"), "--pid-file", str(folder / "pid"), entry.record.id]
         try:
-            result = await process.run(argv, limit=request.timeout or FOREVER, output_limit=OUTPUT_LIMIT)
+            # An empty pipe, not /dev/null: crun 1.8 makes the container's user the owner of what its exec has as stdin,
+            # and that would be the host's device (crun issue 1845).
+            limit = request.timeout or FOREVER
+            result = await process.run(argv, limit=limit, stdin=b"", output_limit=OUTPUT_LIMIT)
         except (DeadlineExceeded, asyncio.CancelledError) as error:
             _kill_tree(folder / "pid")
             if isinstance(error, DeadlineExceeded):
