@@ -1,0 +1,158 @@
+"""Restarts by policy, with the kubelet's waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podyard.client import Client
+from podyard.cri import api
+from podyard.errors import FailedPrecondition, InvalidArgument
+from podyard.manifest.model import Pod
+from podyard.pods import PodEngine, PodEvent
+from podyard.pods.restarts import BackOff, BackOffPolicy, starts_again
+
+MakePod = Callable[..., Pod]
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind", "exit_code", "again"),
+    [
+        ("Always", "container", 0, True),
+        ("Always", "container", 1, True),
+        ("OnFailure", "container", 0, False),
+        ("OnFailure", "container", 1, True),
+        ("Never", "container", 1, False),
+        ("Always", "init", 0, False),
+        ("Always", "init", 1, True),
+        ("OnFailure", "init", 1, True),
+        ("Never", "init", 1, False),
+        ("Never", "sidecar", 0, True),
+    ],
+)
+def test_the_policy_says_what_starts_again(policy: Any, kind: Any, exit_code: int, again: bool) -> None:
+    assert starts_again(policy, kind, exit_code) is again
+
+
+def test_waits_double_from_ten_seconds_to_five_minutes() -> None:
+    back_off, now, waits = BackOff(BackOffPolicy()), 1000.0, []
+    for _ in range(9):
+        wait = back_off.wait(now, now)
+        waits.append(wait)
+        now += wait + 1  # it runs for a second
+    assert waits == [0, 10, 20, 40, 80, 160, 300, 300, 300]
+
+
+def test_a_container_that_ran_for_ten_minutes_starts_over() -> None:
+    back_off = BackOff(BackOffPolicy())
+    assert [back_off.wait(1000, 1000), back_off.wait(1001, 1001)] == [0, 10]
+    assert back_off.wait(1011 + 601, 1011 + 601) == 0
+    assert back_off.wait(1011 + 602, 1011 + 604) == 8
+
+
+async def test_a_container_starts_again_until_it_succeeds(
+    runtime: Any, engine: PodEngine, make_pod: MakePod, tmp_path: Path
+) -> None:
+    runtime.exits["main"] = [1, 1, 1, 0]
+    pod = make_pod("restartPolicy: OnFailure\nvolumes: [{name: v, emptyDir: {}}]")
+    running, events = await engine.run(pod), list[PodEvent]()
+    await engine.supervise(pod, running, events.append)
+    (view,) = await engine.find("web")
+    assert [(one.restarts, one.exit_code) for one in view.containers] == [(3, 0)]
+    assert [one.restarts for one in view.earlier] == [2]
+    assert runtime.calls.count("StartContainer main") == 4
+    ends = [event for event in events if event.step == "running the container"]
+    assert [(event.state, event.detail) for event in ends] == [
+        *[("failed", "exit code 1 (Error)")] * 3,
+        ("done", "exit code 0 (Completed)"),
+    ]
+    folder = tmp_path / "pods" / f"default_web_{running.uid}"
+    assert sorted(path.name for path in (folder / "containers" / "main").iterdir()) == ["2", "3"]
+
+
+async def test_what_never_restarts_is_only_waited_for(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
+    runtime.exits["main"] = [7]
+    pod = make_pod("restartPolicy: Never")
+    await engine.supervise(pod, await engine.run(pod))
+    assert runtime.calls.count("StartContainer main") == 1
+
+
+async def test_a_pod_that_always_restarts_is_watched_until_it_is_stopped(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    third = asyncio.Event()
+    runtime.exits["main"] = [0, 0, None]
+    runtime.on_start = lambda status: third.set() if status.metadata.attempt == 2 else None
+    pod = make_pod()
+    running = await engine.run(pod)
+    watching = asyncio.create_task(engine.supervise(pod, running))
+    await asyncio.wait_for(third.wait(), 10)
+    with pytest.raises(FailedPrecondition, match="another podyard"):
+        await engine.supervise(pod, running)
+    await engine.stop("web", "default")
+    await asyncio.wait_for(watching, 10)
+    assert runtime.calls.count("StartContainer main") == 3
+
+
+async def test_sidecars_start_again_and_are_stopped_last(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
+    again = asyncio.Event()
+    runtime.exits["side"] = [0, None]
+    runtime.on_start = lambda status: again.set() if status.metadata.attempt else None
+    spec = """\
+        restartPolicy: Never
+        initContainers:
+        - {name: side, image: 'busybox:1', restartPolicy: Always}
+        - {name: logs, image: 'busybox:1', restartPolicy: Always}
+        """
+    pod = make_pod(spec)
+    running = await engine.run(pod)
+    watching = asyncio.create_task(engine.supervise(pod, running))
+    await asyncio.wait_for(again.wait(), 10)
+    runtime.end(runtime.container("main"), 0)
+    await asyncio.wait_for(watching, 10)
+    assert runtime.calls[-2:] == ["StopContainer logs", "StopContainer side"]
+    (view,) = await engine.find("web")
+    assert {one.name: (one.state, one.restarts) for one in view.containers} == {
+        "side": ("exited", 1),
+        "logs": ("exited", 0),
+        "main": ("exited", 0),
+    }
+
+
+async def test_what_cannot_be_started_is_tried_again(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
+    runtime.exits["main"] = [1, 0]
+    pod = make_pod("restartPolicy: OnFailure")
+    running, events = await engine.run(pod), list[PodEvent]()
+    runtime.fails["CreateContainer main"] = InvalidArgument("injected")
+
+    def watch(event: PodEvent) -> None:
+        events.append(event)
+        if (event.step, event.state) == ("starting again", "failed"):
+            runtime.fails.clear()
+
+    await engine.supervise(pod, running, watch)
+    assert any("injected" in event.detail for event in events)
+    assert runtime.container("main", 1).exit_code == 0
+
+
+async def test_a_container_left_created_is_replaced(
+    runtime: Any, client: Client, engine: PodEngine, make_pod: MakePod
+) -> None:
+    pod = make_pod("restartPolicy: OnFailure")
+    running = await engine.run(pod)
+    runtime.container("main").state = api.CONTAINER_CREATED
+    runtime.exits["main"] = [0]
+    await engine.supervise(pod, running)
+    assert runtime.container("main", 1).exit_code == 0
+
+
+async def test_a_pod_that_is_gone_is_not_supervised(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
+    pod = make_pod()
+    running = await engine.run(pod)
+    await engine.remove("web", "default")
+    await engine.supervise(pod, running)
+    assert runtime.calls.count("StartContainer main") == 1
