@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -31,6 +32,17 @@ READER_GONE = 141
 
 class Commands(click.Group):
     """A group that imports a command's module when the command is asked for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Carry out the command; a reader of standard output that has gone away ends it quietly."""
+        try:
+            result = super().invoke(ctx)
+            # What is still buffered must fail here, not in the interpreter's last moments.
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _drop_output()
+            return READER_GONE
+        return result
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for names in SECTIONS.values() for name in names]
@@ -74,19 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        try:
-            result = podyard.main(arguments, prog_name="podyard", standalone_mode=False)
-        finally:
-            # What is still buffered must fail here, not in the interpreter's last moments.
-            sys.stdout.flush()
+        result = podyard.main(arguments, prog_name="podyard", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        _drop_output()
-        return READER_GONE
     except PodyardError as error:
         return _report(error)
     except Exception as error:

@@ -169,7 +169,7 @@ class Inventory:
         ]
         # A Pod that was run again leaves old sandboxes behind: what belongs to the newest one is meant.
         newest: dict[str, ContainerRef] = {}
-        for ref in found:
+        for ref in sorted(found, key=lambda ref: ref.sandbox.created_at if ref.sandbox else 0, reverse=True):
             newest.setdefault(ref.full_name, ref)
         return list(newest.values())
 
