@@ -85,7 +85,9 @@ def cut(after: int) -> Fault:
     async def fault(request: web.Request, answer: web.Response) -> web.StreamResponse:
         body = answer.body
         assert isinstance(body, bytes)
-        response = web.StreamResponse(status=answer.status, headers={"Content-Length": str(len(body))})
+        passed = {key: value for key, value in answer.headers.items() if key in {"Content-Range", "Content-Type"}}
+        passed["Content-Length"] = str(len(body))
+        response = web.StreamResponse(status=answer.status, headers=passed)
         await response.prepare(request)
         await response.write(body[:after])
         assert request.transport is not None

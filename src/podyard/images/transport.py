@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -101,7 +102,8 @@ class Transport:
             try:
                 response = await self._redirected(endpoint, url, headers)
             except aiohttp.ClientError as error:
-                if scheme != schemes[-1]:
+                trusted = not isinstance(error, aiohttp.ClientConnectorCertificateError)
+                if trusted and scheme != schemes[-1]:
                     continue
                 raise _no_connection(error, endpoint.host) from error
             if scheme == "http":
@@ -223,7 +225,10 @@ def _no_connection(error: Exception, host: str) -> RegistryUnavailable:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return RegistryUnavailable(f"the certificate of {host} is not trusted: {error.certificate_error}")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return RegistryUnavailable(f"cannot connect to {host}: {error.os_error.strerror or error.os_error}")
+        number = error.os_error.errno or 0
+        # Only errors of the resolver have negative numbers, and texts worth showing.
+        reason = os.strerror(number) if number > 0 else error.os_error.strerror or str(error.os_error)
+        return RegistryUnavailable(f"cannot connect to {host}: {reason}")
     if isinstance(error, TimeoutError):
         return Passing(f"{host} does not answer in time")
     return Passing(f"the connection to {host} was cut: {error or type(error).__name__}")
