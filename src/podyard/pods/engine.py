@@ -114,7 +114,10 @@ class PodEngine:
         if not found:
             raise NotFound(f"there is no pod {namespace}/{name}: podyard pods lists them")
         steps = Steps(on_event)
-        failures = [failure for pod in found for failure in await removal.stop_pod(self._client, pod, grace, steps)]
+        failures = []
+        for pod in found:
+            await self._announce_stop(pod)
+            failures += await removal.stop_pod(self._client, pod, grace, steps)
         if failures:
             raise removal.combined(failures)
 
@@ -156,11 +159,15 @@ class PodEngine:
     async def _remove(self, name: str, namespace: str, grace: int | None, steps: Steps) -> None:
         failures = []
         for pod in await self.find(name, namespace):
+            await self._announce_stop(pod)
             failures += await removal.remove_pod(self._client, pod, grace, steps)
         if not failures:
             failures = await removal.remove_folders(self._folders, namespace, name, steps)
         if failures:
             raise removal.combined(failures)
+
+    async def _announce_stop(self, pod: PodView) -> None:
+        await asyncio.to_thread(self._folders.announce_stop, pod.namespace, pod.name, pod.uid)
 
     async def _launcher(self, pod: Pod, uid: str, steps: Steps) -> Launcher:
         host = await asyncio.to_thread(read_host)

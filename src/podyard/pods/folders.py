@@ -30,6 +30,11 @@ class PodFolder:
         """Its /etc/hosts."""
         return self.path / "etc-hosts"
 
+    @property
+    def stopping(self) -> Path:
+        """A file that is there from the moment on in which somebody stops the Pod."""
+        return self.path / "stopping"
+
     def empty_dir(self, volume: str) -> Path:
         """An emptyDir volume."""
         return self.path / "volumes" / volume
@@ -63,6 +68,18 @@ class Folders:
             if not _PART.fullmatch(part):
                 raise InvalidArgument(f"pod {namespace}/{name} (uid {uid!r}): {part!r} cannot be part of a file name")
         return PodFolder(self.root / f"{namespace}_{name}_{uid}", self.log_root / f"{namespace}_{name}_{uid}")
+
+    def announce_stop(self, namespace: str, name: str, uid: str) -> None:
+        """Tell whoever supervises the Pod that its containers end because they are to end.
+
+        A Pod that podyard did not make has no supervisor here and no directory.
+        """
+        try:
+            self.of(namespace, name, uid).stopping.touch()
+        except (InvalidArgument, FileNotFoundError):
+            return
+        except PermissionError as error:
+            raise PermissionDenied(f"cannot write below {self.root}: Pods are stopped by root") from error
 
     def left(self, namespace: str, name: str) -> list[Path]:
         """All directories of Pods of that name, whether an endpoint still knows them or not."""

@@ -37,9 +37,13 @@ class Supervisor:
     async def watch(self) -> None:
         """Return when all containers have ended and none is to be started again, or the sandbox is gone or stopped.
 
-        What cannot be started again is tried again later. Raises what the endpoint answers when it cannot be asked.
+        While somebody stops the Pod nothing is started again. What cannot be started again is tried again later.
+        Raises what the endpoint answers when it cannot be asked.
         """
         while await patiently(self._sandbox_lives):
+            if self._launcher.folder.stopping.exists():
+                await asyncio.sleep(self._poll)
+                continue
             last = await patiently(self._last_attempts)
             mains = self._launcher.pod.spec.containers
             ended = [await self._look_at(container, last.get(container.name)) for container in mains]

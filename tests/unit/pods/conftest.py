@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from textwrap import dedent, indent
 
@@ -24,7 +25,8 @@ class MemoryRuntime:
     """The calls that the engine makes. ``calls`` has them in their order, as "Call subject".
 
     ``exits`` scripts containers by name: the exit code of each start in turn, None for one that goes on. ``fails`` has
-    the errors of calls to come, by "Call subject"; ``on_start`` is called with a container that has been started.
+    the errors of calls to come, by "Call subject"; ``on_start`` is called with a container that has been started,
+    ``on_stop`` awaited in a StopContainer; ``looked`` is set when a sandbox's status is asked for.
     """
 
     def __init__(self) -> None:
@@ -32,6 +34,8 @@ class MemoryRuntime:
         self.exits: defaultdict[str, list[int | None]] = defaultdict(list)
         self.fails: dict[str, PodyardError] = {}
         self.on_start: Callable[[api.ContainerStatus], None] = lambda status: None
+        self.on_stop: Callable[[api.StopContainerRequest], Awaitable[None]] | None = None
+        self.looked = asyncio.Event()
         self.images: dict[str, api.Image] = {}
         self.registry = {"busybox:1", "other:1"}
         self.handlers: list[api.RuntimeHandler] = []
@@ -119,6 +123,7 @@ class MemoryRuntime:
         return api.RemovePodSandboxResponse()
 
     async def PodSandboxStatus(self, request: api.PodSandboxStatusRequest) -> api.PodSandboxStatusResponse:
+        self.looked.set()
         if request.pod_sandbox_id not in self.sandboxes:
             raise NotFound(f"no sandbox {request.pod_sandbox_id}")
         return api.PodSandboxStatusResponse(status=self.sandboxes[request.pod_sandbox_id])
@@ -174,6 +179,8 @@ class MemoryRuntime:
         status = self.containers[request.container_id]
         self._called("StopContainer", status.metadata.name)
         self.stop_timeouts[status.metadata.name] = request.timeout
+        if self.on_stop is not None:
+            await self.on_stop(request)
         if status.state != api.CONTAINER_EXITED:
             self.end(status, 143)
         return api.StopContainerResponse()

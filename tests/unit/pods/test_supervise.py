@@ -98,6 +98,24 @@ async def test_a_pod_that_always_restarts_is_watched_until_it_is_stopped(
     assert runtime.calls.count("StartContainer main") == 3
 
 
+async def test_what_somebody_stops_is_not_started_again(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
+    pod = make_pod(containers="- {name: main, image: 'busybox:1'}\n- {name: slow, image: 'busybox:1'}")
+    running = await engine.run(pod)
+    watching = asyncio.create_task(engine.supervise(pod, running))
+
+    async def hold(request: api.StopContainerRequest) -> None:
+        # the supervisor looks at least once while one container has ended and the other takes its time
+        if request.container_id == runtime.container("slow").id:
+            for _ in range(3):
+                runtime.looked.clear()
+                await asyncio.wait_for(runtime.looked.wait(), 10)
+
+    runtime.on_stop = hold
+    await engine.stop("web", "default")
+    await asyncio.wait_for(watching, 10)
+    assert runtime.calls.count("StartContainer main") == 1
+
+
 async def test_sidecars_start_again_and_are_stopped_last(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
     again = asyncio.Event()
     runtime.exits["side"] = [0, None]
