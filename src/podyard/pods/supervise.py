@@ -96,7 +96,7 @@ class Supervisor:
         if container.name not in self._due:
             wait = self._waits[container.name].wait(finished_at, now)
             self._due[container.name] = now + wait
-            self._steps.tell("starting again", container.name, detail=f"in {wait:.0f} s")
+            self._steps.tell("starting again", container.name, detail=f"in {wait:.0f} s" if wait else "at once")
         if self._due[container.name] <= now:
             del self._due[container.name]
             await self._start(container, attempt, last)

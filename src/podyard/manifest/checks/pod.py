@@ -14,6 +14,7 @@ MAX_ANNOTATIONS = 256 * 1024
 MAX_LABEL = 4096
 """Bytes of a label's key and value that a runtime takes."""
 MAX_UID = 128
+MAX_GRACE = 10**9 - 1
 MAX_NAMESERVERS = 3
 MAX_SEARCHES = 32
 _UID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
@@ -42,8 +43,8 @@ def check_metadata(metadata: Metadata) -> Iterator[Problem]:
 
 
 def check_spec(spec: PodSpec) -> Iterator[Problem]:
-    if spec.termination_grace_period_seconds < 0:
-        yield Problem(0, "spec.terminationGracePeriodSeconds", "must be 0 or more")
+    if not 0 <= spec.termination_grace_period_seconds <= MAX_GRACE:
+        yield Problem(0, "spec.terminationGracePeriodSeconds", f"must be 0 or more, and {MAX_GRACE} at most")
     for path, name in (("spec.hostname", spec.hostname), ("spec.runtimeClassName", spec.runtime_class_name)):
         fault = label_fault(name) if path == "spec.hostname" else subdomain_fault(name)
         if name and fault:

@@ -9,7 +9,8 @@ from podyard.manifest.model.container import Resources
 from podyard.manifest.problems import Problem
 
 _STORAGE = "ephemeral-storage"
-MAX_AMOUNT = 2**63 - 1
+MAX_CPUS = 10**9
+MAX_BYTES = 2**63 - 1
 
 
 def check_resources(resources: Resources, path: str) -> Iterator[Problem]:
@@ -19,7 +20,7 @@ def check_resources(resources: Resources, path: str) -> Iterator[Problem]:
             where = f"{path}.{field}[{name!r}]"
             if quantity.amount < 0:
                 yield Problem(0, where, "must be 0 or more")
-            elif quantity.milli > MAX_AMOUNT:
+            elif quantity.value > (MAX_CPUS if name == "cpu" else MAX_BYTES):
                 yield Problem(0, where, "larger than any machine")
             if name == "memory" and quantity.amount.denominator != 1:
                 yield Problem(0, where, f"{quantity} is not a whole number of bytes; did you mean Mi?")

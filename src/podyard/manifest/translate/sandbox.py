@@ -31,12 +31,20 @@ def sandbox_config(pod: Pod, host: HostFacts, *, log_directory: str) -> api.PodS
         annotations=labels.sandbox_annotations(pod),
         linux=api.LinuxPodSandboxConfig(
             security_context=_security(pod),
-            sysctls={sysctl.name.replace("/", "."): sysctl.value for sysctl in spec.security_context.sysctls},
+            sysctls={_with_dots(sysctl.name): sysctl.value for sysctl in spec.security_context.sysctls},
         ),
     )
     if not spec.host_network:
         config.port_mappings.extend(_port_mappings(pod))
     return config
+
+
+def _with_dots(name: str) -> str:
+    """A kernel parameter's name with dots between its parts; where slashes are, dots belong to a part (sysctl.d(5))."""
+    slash, dot = name.find("/"), name.find(".")
+    if slash < 0 or 0 <= dot < slash:
+        return name
+    return name.translate({ord("/"): ".", ord("."): "/"})
 
 
 def _port_mappings(pod: Pod) -> list[api.PortMapping]:

@@ -223,6 +223,19 @@ def test_the_containers_security_context_wins_over_the_pods(make_pod: MakePod) -
     assert dict(sandbox.sysctls) == {"net.core.somaxconn": "10"}
 
 
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ("net.core.somaxconn", "net.core.somaxconn"),
+        ("net/ipv4/conf/eth0.1/arp_filter", "net.ipv4.conf.eth0/1.arp_filter"),
+        ("net.ipv4.conf.eth0/1.arp_filter", "net.ipv4.conf.eth0/1.arp_filter"),
+    ],
+)
+def test_kernel_parameters_are_asked_for_with_dots(make_pod: MakePod, given: str, asked: str) -> None:
+    pod = make_pod(f"securityContext: {{sysctls: [{{name: {given}, value: '1'}}]}}")
+    assert dict(sandbox_of(pod).linux.sysctls) == {asked: "1"}
+
+
 def test_a_privileged_container_makes_the_sandbox_privileged(make_pod: MakePod) -> None:
     pod = make_pod(container="securityContext: {privileged: true}")
     assert container_of(pod).linux.security_context.privileged
