@@ -11,7 +11,7 @@ from podyard.images.unpack.limits import LEFT_OUT_LIMIT
 from podyard.images.unpack.paths import shown
 
 _ID_LIMIT = 2**32 - 1  # the last id, -1, means "leave it" to chown(2)
-_TIME_LIMIT = 2**62  # nanoseconds: some 146 years on each side of 1970
+_TIME_LIMIT = 2**40 * 10**9  # nanoseconds: some 34,000 years on each side of 1970
 
 # An overlay's own marks are never an archive's to set; labels of security modules are this host's.
 _FORBIDDEN = (b"trusted.overlay.", b"user.overlay.", b"security.selinux", b"security.ima", b"security.evm")

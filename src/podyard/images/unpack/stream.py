@@ -50,6 +50,11 @@ class Source:
         self._before = 0
 
     @property
+    def blob_read(self) -> int:
+        """Bytes of the blob read so far."""
+        return self._read
+
+    @property
     def offset(self) -> int:
         """Bytes of the uncompressed archive taken so far."""
         return self._before + self._at

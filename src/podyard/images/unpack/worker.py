@@ -67,6 +67,7 @@ def _unpack(request: dict[str, Any]) -> dict[str, Any]:
     for member in members(source, limits):
         tree.add(member)
     digest = source.digest()
+    _say({"read": source.blob_read})
     if digest != diff_id:
         raise DataLoss(f"the uncompressed layer has the digest {digest}; the image's configuration says {diff_id}")
     tree.finish()
