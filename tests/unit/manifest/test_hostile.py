@@ -48,6 +48,18 @@ values = st.one_of(
 )
 
 
+def like(value: Any) -> st.SearchStrategy[Any]:
+    """Mostly another value of the same kind: what is refused for its kind alone tells little."""
+    if isinstance(value, bool):
+        return st.booleans()
+    if isinstance(value, int):
+        return st.integers(-1, 70000) | st.integers()
+    if isinstance(value, str):
+        words = ["a", "x-1", "1", "1e9", "100m", "1Ei", "9" * 39, "/a", "a/b", "..", "$(A)", "$(", "::1", "$$", "é"]
+        return st.sampled_from(words) | st.text(max_size=20)
+    return values
+
+
 def places(tree: Any) -> list[tuple[Any, Any]]:
     """Every value of a tree, as its parent and its key there."""
     items = list(tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else [])
@@ -72,9 +84,9 @@ def test_any_text_is_read_or_refused(text: bytes) -> None:
 @settings(max_examples=250, deadline=None, database=None)
 def test_whatever_is_accepted_can_be_asked_for(data: st.DataObject) -> None:
     tree = yaml.safe_load(RICH)
-    for _ in range(data.draw(st.integers(1, 3))):
+    for _ in range(data.draw(st.integers(1, 2))):
         parent, key = data.draw(st.sampled_from(places(tree)))
-        parent[key] = data.draw(values)
+        parent[key] = data.draw(like(parent[key]))
     for pod in read(yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "replace")):
         sandbox_config(pod, HOST, log_directory="/logs").SerializeToString()
         for container in pod.all_containers():
