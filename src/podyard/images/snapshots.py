@@ -108,7 +108,7 @@ async def _sync_file_system(folder: Path) -> None:
 
 
 async def _remove(trees: Sequence[Path]) -> None:
-    # rm(1), since shutil.rmtree fails on trees deeper than Python's stack, which a hostile layer can have.
+    # rm(1): shutil.rmtree would hold the interpreter for much of the time that a large layer takes.
     if not trees:
         return
     command = ["rm", "-rf", "--one-file-system", "--", *map(str, trees)]

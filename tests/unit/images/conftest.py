@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def pushed(upstream: str, layout: LayoutWriter, request: pytest.FixtureRequest) 
     """An image of two layers; the topmost is 600,000 bytes that do not compress."""
     repository = "r/" + "".join(char if char.isalnum() else "-" for char in request.node.name.lower()).strip("-")
     repository = "-".join(part for part in repository.split("-") if part)
-    noise = b"".join((n * 2654435761 % 2**32).to_bytes(4, "big") for n in range(150_000))
+    noise = random.Random(1).randbytes(600_000)
     layers = [
         layout.add_layer({"etc": directory(), "etc/name": file(repository)}),
         layout.add_layer({"noise": file(noise)}, "none"),
