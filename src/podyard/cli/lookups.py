@@ -30,7 +30,7 @@ async def image_status(client: Client, image: str, *, verbose: bool = False) -> 
     """The status of an image. Raises NotFound: the protocol answers with an empty message instead."""
     answer = await client.images.image_status(image, verbose=verbose)
     if not answer.HasField("image"):
-        raise NotFound(f'no image goes by {image!r}; "podyard images" lists them')
+        raise NotFound(f'no image goes by {image!r}; see "podyard images"')
     return answer
 
 

@@ -193,7 +193,7 @@ def _described(ref: ContainerRef) -> str:
 
 def _only(text: str, found: Sequence[Found], kind: str, describe: Callable[[Found], str], listed_by: str) -> Found:
     if not found:
-        raise NotFound(f"no {kind} goes by {text!r}; {listed_by} lists them")
+        raise NotFound(f"no {kind} goes by {text!r}; see {listed_by}")
     if len(found) > 1:
         candidates = ", ".join(sorted(map(describe, found)))
         raise InvalidArgument(f"{text!r} may be any of {candidates}: say more of the name, or use an id")

@@ -110,9 +110,11 @@ class LiveSteps:
         key = (event.step, event.subject)
         if event.state == "begun":
             self._begun[key] = time.monotonic()
-            return
-        self._begun.pop(key, None)
+        else:
+            self._begun.pop(key, None)
         if self._live is not None:
+            self._live.refresh()
+        if self._live is not None and event.state != "begun":
             style = "red" if event.state == "failed" else None
             self._live.console.print(line(event), style=style, soft_wrap=True)
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 # Numbers of the protocol's ContainerState: the help imports this module and must not import protobuf.
 CREATED, RUNNING, EXITED = 0, 1, 2
 
+SIGNALLED = 128
+"""Exit codes above this one stand for a signal, which is how stopping ends what does not end by itself."""
+
 
 def container_state(container: api.Container, ended: Mapping[str, api.ContainerStatus]) -> str:
     """One or two words: "Created", "Running", "Completed", "Error (3)", "OOMKilled (137)", "Unknown".
@@ -33,7 +36,8 @@ def pod_status(pod: PodView) -> str:
     """One word or two, like kubectl's.
 
     "Init:1/2" while init containers run, "Running" while any container does, "Completed" or the first failure when all
-    have ended, "Stopped" for a sandbox that ended without its containers saying why, "Created" before the first start.
+    have ended, "Stopped" for a sandbox that has ended, its containers killed or without any, "Created" before the first
+    start, "Ready" for a sandbox without containers.
     """
     init = [one for one in pod.containers if one.init and one.kind != "sidecar"]
     main = [one for one in pod.containers if one not in init]
@@ -42,12 +46,12 @@ def pod_status(pod: PodView) -> str:
         return "Running"
     if pod.ready and any(one.state == "running" for one in init):
         return f"Init:{sum(one.succeeded for one in init)}/{len(init)}"
+    if not pod.ready and (failed is None or failed.exit_code > SIGNALLED) and not _completed(main):
+        return "Stopped"
     if failed is not None:
         return f"{'Init:' if failed.init else ''}{_ended(failed.reason, failed.exit_code)}"
-    if main and all(one.succeeded for one in main):
+    if _completed(main):
         return "Completed"
-    if not pod.ready:
-        return "Stopped"
     return "Created" if pod.containers else "Ready"
 
 
@@ -97,6 +101,10 @@ def _container_data(container: ContainerView) -> dict[str, Any]:
         "finished_at": container.finished_at,
         "log_path": None if container.log_path is None else str(container.log_path),
     }
+
+
+def _completed(containers: Sequence[ContainerView]) -> bool:
+    return bool(containers) and all(one.succeeded for one in containers)
 
 
 def _ended(reason: str, exit_code: int) -> str:

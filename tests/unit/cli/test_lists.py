@@ -54,6 +54,13 @@ def test_a_pods_status_tells_how_its_containers_ended(
     assert podyard("pods").table[0]["STATUS"] == expected
 
 
+def test_a_stopped_pods_status_tells_whether_it_was_killed(podyard: Podyard, runtime: FakeRuntime) -> None:
+    for name, code in (("killed", 137), ("failed", 3), ("done", 0)):
+        runtime.end(runtime.add_container(runtime.add_sandbox(name, ready=False), "c"), code)
+    shown = {row["NAME"]: row["STATUS"] for row in podyard("pods").table}
+    assert shown == {"killed": "Stopped", "failed": "Error (3)", "done": "Completed"}
+
+
 def test_pods_for_programs_have_their_addresses_and_containers(podyard: Podyard, runtime: FakeRuntime) -> None:
     sandbox = runtime.add_sandbox("web")
     container = runtime.add_container(sandbox, "nginx")
