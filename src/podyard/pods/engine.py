@@ -21,6 +21,7 @@ from podyard.pods.inventory import Inventory
 from podyard.pods.launch import Launcher
 from podyard.pods.loglines import LogLine
 from podyard.pods.logs import follow
+from podyard.pods.patience import patiently
 from podyard.pods.restarts import BackOffPolicy
 from podyard.pods.start import start
 from podyard.pods.steps import Steps
@@ -92,7 +93,7 @@ class PodEngine:
                 raise FailedPrecondition(f"another podyard starts or supervises the pod {pod.full_name}")
             launcher = await self._launcher(pod, running.uid, steps)
             try:
-                await launcher.adopt(running.sandbox_id)
+                await patiently(lambda: launcher.adopt(running.sandbox_id))
             except NotFound:
                 return  # removed in the meantime
             await Supervisor(self._client, launcher, steps, self._back_off, self._poll).watch()

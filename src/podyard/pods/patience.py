@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from podyard.client import Client
 from podyard.cri import api
-from podyard.errors import DeadlineExceeded, Unavailable
+from podyard.errors import Cancelled, DeadlineExceeded, Unavailable
 
 ABSENCE = 120.0
 """Seconds for which an endpoint may be away: a restart takes much less."""
@@ -22,13 +22,14 @@ T = TypeVar("T")
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
     """The result of a call that changes nothing, repeated while the endpoint is away.
 
-    Raises the last Unavailable or DeadlineExceeded after ``ABSENCE`` seconds, and any other error at once.
+    Raises the last such error after ``ABSENCE`` seconds (Unavailable, DeadlineExceeded, or Cancelled, which is what an
+    endpoint answers that ends), and any other error at once.
     """
     until = time.monotonic() + ABSENCE
     while True:
         try:
             return await call()
-        except (Unavailable, DeadlineExceeded):
+        except (Unavailable, DeadlineExceeded, Cancelled):
             if time.monotonic() > until:
                 raise
         await asyncio.sleep(_AWAY_POLL)

@@ -240,19 +240,51 @@ class MemoryRuntime:
         return [status for status in self.containers.values() if self.owners[status.id] == sandbox_id]
 
 
-@pytest.fixture
-async def runtime(tmp_path: Path) -> AsyncIterator[MemoryRuntime]:
-    """A runtime that listens at cri.sock."""
-    implementation = MemoryRuntime()
-    server = Server(60, lambda: "")
-    served = [("v1", service, implementation) for service in ("RuntimeService", "ImageService")]
-    await server.listen(tmp_path / "cri.sock", served)
-    yield implementation
-    await server.close(0)
+class Daemon:
+    """The process around a runtime: it can go away and come back, its runtime's memory stays."""
+
+    def __init__(self, runtime: MemoryRuntime, path: Path) -> None:
+        self._runtime = runtime
+        self._path = path
+        self._server = Server(60, lambda: "")
+
+    async def start(self) -> None:
+        self._server = Server(60, lambda: "")
+        served = [("v1", service, self._runtime) for service in ("RuntimeService", "ImageService")]
+        await self._server.listen(self._path, served)
+
+    async def stop(self) -> None:
+        await self._server.close(0)
+
+    async def until_missed(self) -> None:
+        """While it is away: wait until somebody dials, in vain."""
+        dialled = asyncio.Event()
+
+        def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.close()
+            dialled.set()
+
+        async with await asyncio.start_unix_server(refuse, self._path):
+            await asyncio.wait_for(dialled.wait(), 20)
 
 
 @pytest.fixture
-async def client(runtime: MemoryRuntime, tmp_path: Path) -> AsyncIterator[Client]:
+def runtime() -> MemoryRuntime:
+    """What the engine's calls reach."""
+    return MemoryRuntime()
+
+
+@pytest.fixture
+async def daemon(runtime: MemoryRuntime, tmp_path: Path) -> AsyncIterator[Daemon]:
+    """Serves the runtime at cri.sock."""
+    daemon = Daemon(runtime, tmp_path / "cri.sock")
+    await daemon.start()
+    yield daemon
+    await daemon.stop()
+
+
+@pytest.fixture
+async def client(daemon: Daemon, tmp_path: Path) -> AsyncIterator[Client]:
     """A client of it."""
     async with await Client.connect(f"unix://{tmp_path}/cri.sock") as client:
         yield client

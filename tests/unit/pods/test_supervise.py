@@ -11,9 +11,9 @@ import pytest
 
 from podyard.client import Client
 from podyard.cri import api
-from podyard.errors import FailedPrecondition, InvalidArgument
+from podyard.errors import Cancelled, DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
 from podyard.manifest.model import Pod
-from podyard.pods import PodEngine, PodEvent
+from podyard.pods import PodEngine, PodEvent, patience
 from podyard.pods.restarts import BackOff, BackOffPolicy, starts_again
 
 MakePod = Callable[..., Pod]
@@ -174,3 +174,31 @@ async def test_a_pod_that_is_gone_is_not_supervised(runtime: Any, engine: PodEng
     await engine.remove("web", "default")
     await engine.supervise(pod, running)
     assert runtime.calls.count("StartContainer main") == 1
+
+
+async def test_supervision_survives_a_restart_of_the_runtime(
+    runtime: Any, daemon: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    pod = make_pod("restartPolicy: OnFailure")
+    running = await engine.run(pod)
+    watching = asyncio.create_task(engine.supervise(pod, running))
+    await daemon.stop()
+    await daemon.until_missed()
+    # ended while nobody could be asked
+    runtime.end(runtime.container("main"), 1)
+    runtime.exits["main"] = [0]
+    await daemon.start()
+    await asyncio.wait_for(watching, 30)
+    assert runtime.container("main", 1).exit_code == 0
+
+
+async def test_supervision_ends_with_the_error_of_a_runtime_that_stays_away(
+    runtime: Any, daemon: Any, engine: PodEngine, make_pod: MakePod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "ABSENCE", 0.0)
+    pod = make_pod()
+    running = await engine.run(pod)
+    watching = asyncio.create_task(engine.supervise(pod, running))
+    await daemon.stop()
+    with pytest.raises((Unavailable, DeadlineExceeded, Cancelled)):
+        await asyncio.wait_for(watching, 30)
