@@ -39,6 +39,7 @@ async def command(client: Client, settings: Settings, everything: bool, pod_name
     rows = []
     if settings.for_people:
         ended = await exited_statuses(client, [ref.container for ref in refs])
+        tags = await _tags(client, [view.image_name(ref.container) for ref in refs])
         rows = [
             (
                 ref.container.metadata.name,
@@ -47,7 +48,7 @@ async def command(client: Client, settings: Settings, everything: bool, pod_name
                 view.container_state(ref.container, ended),
                 str(ref.container.metadata.attempt),
                 age(ref.container.created_at),
-                view.image_name(ref.container),
+                tags.get(view.image_name(ref.container), view.image_name(ref.container)),
                 output.short_id(ref.container.id, settings),
             )
             for ref in refs
@@ -60,3 +61,10 @@ async def command(client: Client, settings: Settings, everything: bool, pod_name
         data=lambda: [output.as_data(ref.container) for ref in refs],
     )
     output.show(listing, settings)
+
+
+async def _tags(client: Client, names: list[str]) -> dict[str, str]:
+    """A tag for each image that a runtime names by its id: older ones forget how it was asked for."""
+    if not any(name.startswith("sha256:") for name in names):
+        return {}
+    return {image.id: image.repo_tags[0] for image in await client.images.list_images() if image.repo_tags}

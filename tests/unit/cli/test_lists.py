@@ -106,6 +106,14 @@ def test_ps_shows_what_runs_and_with_a_how_the_others_ended(podyard: Podyard, ru
     assert {one["metadata"]["name"] for one in podyard("ps", "-o", "json").data} == {"up", "db"}
 
 
+def test_ps_names_an_image_that_the_runtime_knows_by_its_id_alone(podyard: Podyard, runtime: FakeRuntime) -> None:
+    sandbox = runtime.add_sandbox("web")
+    for name, image in (("a", runtime.add_image("busybox:7")), ("b", "sha256:" + "9" * 64)):
+        runtime.containers[runtime.add_container(sandbox, name)].image.image = image
+    shown = {row["CONTAINER"]: row["IMAGE"] for row in podyard("ps").table}
+    assert shown == {"a": "busybox:7", "b": "sha256:" + "9" * 64}
+
+
 def test_images_have_a_line_for_each_tag(podyard: Podyard, runtime: FakeRuntime) -> None:
     runtime.add_image("registry:5000/a/b:1", "registry:5000/a/b:2")
     runtime.add_image(digit="3")
