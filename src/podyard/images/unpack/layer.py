@@ -73,7 +73,13 @@ async def unpack_layer(
 async def _follow(
     worker: subprocess.Popen[bytes], blob: Path, stall: float, on_progress: Callable[[int], None] | None
 ) -> UnpackResult:
-    output, complaints = await _reader(worker.stdout), await _reader(worker.stderr)
+    try:
+        output, complaints = await _reader(worker.stdout), await _reader(worker.stderr)
+    except asyncio.CancelledError:
+        # The one that was not reached belongs to nobody.
+        assert worker.stderr is not None
+        worker.stderr.close()
+        raise
     complaint = asyncio.create_task(complaints.read(_LINE_LIMIT))
     try:
         while True:

@@ -110,6 +110,10 @@ class Paths:
                 at = at.rpartition(b"/")[0]
                 continue
             here = at + b"/" + part if at else part
+            if here.count(b"/") >= self._limits.depth:
+                raise InvalidArgument(
+                    f"the layer's entry below {shown(name)} has more than {self._limits.depth} directories above it"
+                )
             target = None if here in self._folders else self._step(name, here, make=make)
             if target is None:
                 at = here
@@ -120,10 +124,6 @@ class Paths:
             if target.startswith(b"/"):
                 at = b""
             todo.extend(target.split(b"/")[::-1])
-        if at.count(b"/") >= self._limits.depth:
-            raise InvalidArgument(
-                f"the layer's entry {shown(name)} has more than {self._limits.depth} directories above it"
-            )
         return at
 
     def _step(self, name: bytes, here: bytes, *, make: bool) -> bytes | None:

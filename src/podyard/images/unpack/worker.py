@@ -61,7 +61,7 @@ def _unpack(request: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         raise Internal(f"cannot open {error.filename}: {error.strerror}") from error
     decoders()  # no module can be loaded from inside the layer
-    _confine(request["target"], len(lower))
+    _confine(request["target"], lower)
     source = Source(blob, limits, _Report())
     tree = Tree(source, Below(lower), limits)
     for member in members(source, limits):
@@ -74,7 +74,7 @@ def _unpack(request: dict[str, Any]) -> dict[str, Any]:
     return {"size": tree.size, "inodes": tree.inodes, "diff_id": digest, "left_out": tree.attributes.left_out}
 
 
-def _confine(target: str, layers: int) -> None:
+def _confine(target: str, lower: list[int]) -> None:
     os.umask(0)
     try:
         confine.confine(
@@ -83,8 +83,9 @@ def _confine(target: str, layers: int) -> None:
             {
                 resource.RLIMIT_AS: _MEMORY,
                 resource.RLIMIT_CORE: 0,
-                resource.RLIMIT_NOFILE: layers + _DESCRIPTORS,
+                resource.RLIMIT_NOFILE: len(lower) + _DESCRIPTORS,
             },
+            read_only=lower,
         )
     except OSError as error:
         raise Internal(

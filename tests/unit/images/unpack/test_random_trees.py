@@ -36,7 +36,11 @@ _ENTRIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=int(os.environ.get("UT_EX", "25")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(entries=st.lists(_ENTRIES, max_size=25), form=st.sampled_from(["gnu", "pax", "ustar"]))
 def test_a_tree_packed_by_gnu_tar_comes_out_as_by_gnu_tar(tmp_path: Path, entries: list[dict], form: str) -> None:
     with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
