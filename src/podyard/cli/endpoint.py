@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ async def connected(settings: Settings) -> AsyncIterator[Client]:
 
     Raises InvalidArgument for an endpoint that cannot be one, and EndpointError, saying how to get a runtime.
     """
+    # gRPC's own notes about connections would stand between what commands print; it reads this when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from podyard.client import Client
 
     try:

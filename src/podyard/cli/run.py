@@ -73,7 +73,12 @@ async def _start(client: Client, engine: PodEngine, settings: Settings, pod: Pod
     images = {container.image for container in pod.all_containers()}
     with steps(quiet=not settings.for_people) as display:
         async with watched(client, display, images):
-            return await engine.run(pod, on_event=display.event)
+            try:
+                return await engine.run(pod, on_event=display.event)
+            except asyncio.CancelledError:
+                name = pod.full_name
+                print(f'interrupted: what Pod {name} has by now stays; "podyard rm {name}" removes it', file=sys.stderr)
+                raise
 
 
 async def _attached(engine: PodEngine, started: list[tuple[Pod, PodView]], remove: bool) -> int:

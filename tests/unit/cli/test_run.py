@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -170,28 +170,47 @@ def test_an_init_container_that_failed_for_good_gives_its_exit_code_when_followe
     assert podyard("pods").table[0]["STATUS"] == "Init:Error (9)"
 
 
+def interrupted(process: subprocess.Popen[str]) -> str:
+    """Ctrl-C; what the command says of it."""
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    return err
+
+
+@contextmanager
+def running(server: FakeServer, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process of its own."""
+    command = [sys.executable, "-c", "from podyard.cli import main; main()", "-r", server.endpoint, "run", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.parametrize("remove", [False, True])
 def test_ctrl_c_detaches_unless_the_pod_was_to_be_removed(
     server: FakeServer, runtime: FakeRuntime, written: Callable[..., str], remove: bool
 ) -> None:
-    command = [sys.executable, "-c", "from podyard.cli import main; main()", "-r", server.endpoint, "run", "-f"]
-    process = subprocess.Popen(
-        [*command, *(["--rm"] if remove else []), written(manifest(policy="Always"))],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ),
-    )
-    try:
+    with running(server, "-f", *(["--rm"] if remove else []), written(manifest(policy="Always"))) as process:
         assert process.stdout is not None
         while "main attempt 0 started" not in (line := process.stdout.readline()):
             assert line, "it ended before it followed"
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 130
-    assert "Traceback" not in err
+        err = interrupted(process)
     assert bool(runtime.sandboxes) is not remove
     assert ("detached: Pod default/web goes on" in err) is not remove
+
+
+def test_ctrl_c_while_the_pod_is_started_says_how_to_remove_it(
+    server: FakeServer, runtime: FakeRuntime, written: Callable[..., str]
+) -> None:
+    runtime.pull_gate.clear()
+    with running(server, written(manifest())) as process:
+        while not runtime.called("PullImage"):
+            assert process.poll() is None, "it ended before it pulled"
+        err = interrupted(process)
+    runtime.pull_gate.set()
+    assert "podyard rm default/web" in err
