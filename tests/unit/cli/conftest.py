@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,15 @@ class Ended:
         names = [lines[0][start:end].strip() for start, end in spans]
         rows = lines[1 : lines.index("") if "" in lines else None]
         return [dict(zip(names, (row[start:end].strip() for start, end in spans), strict=True)) for row in rows]
+
+
+def wait_until_called(runtime: FakeRuntime, name: str, process: subprocess.Popen[str]) -> None:
+    """Wait until a command in a process of its own has made a call; 20 seconds at most."""
+    deadline = time.monotonic() + 20
+    while not runtime.called(name):
+        assert process.poll() is None, f"it ended before it called {name}"
+        assert time.monotonic() < deadline, f"it never called {name}"
+        time.sleep(0.01)
 
 
 Podyard = Callable[..., Ended]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.unit.cli.conftest import Podyard
+from tests.unit.cli.conftest import Podyard, wait_until_called
 from tests.unit.cli.fake_runtime import FakeRuntime, FakeServer
 
 COMMAND = [sys.executable, "-c", "from podyard.cli import main; main()"]
@@ -85,8 +85,7 @@ def test_ctrl_c_ends_with_130_and_says_nothing(server: FakeServer, runtime: Fake
         [*COMMAND, "-r", server.endpoint, "pull", "busybox"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        while not runtime.called("PullImage"):
-            assert process.poll() is None, "it ended before it pulled"
+        wait_until_called(runtime, "PullImage", process)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
     finally:

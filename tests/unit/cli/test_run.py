@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.unit.cli.conftest import Podyard
+from tests.unit.cli.conftest import Podyard, wait_until_called
 from tests.unit.cli.fake_runtime import FakeRuntime, FakeServer
 
 from podyard.cri import api
@@ -209,8 +209,7 @@ def test_ctrl_c_while_the_pod_is_started_says_how_to_remove_it(
 ) -> None:
     runtime.pull_gate.clear()
     with running(server, written(manifest())) as process:
-        while not runtime.called("PullImage"):
-            assert process.poll() is None, "it ended before it pulled"
+        wait_until_called(runtime, "PullImage", process)
         err = interrupted(process)
     runtime.pull_gate.set()
     assert "podyard rm default/web" in err
