@@ -241,9 +241,11 @@ def _pack(tree: Tree) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path, entry in tree.items():
+            # A hard link repeats its file's attributes, as tar has it: some runtimes set them once more.
+            owner = tree.get(entry.target, entry) if entry.kind == tarfile.LNKTYPE else entry
             info = tarfile.TarInfo(path)
-            info.type, info.mode, info.mtime = entry.kind, entry.mode, entry.mtime
-            info.uid, info.gid, info.linkname = entry.uid, entry.gid, entry.target
+            info.type, info.linkname = entry.kind, entry.target
+            info.mode, info.mtime, info.uid, info.gid = owner.mode, owner.mtime, owner.uid, owner.gid
             info.devmajor, info.devminor = entry.device
             info.pax_headers = {
                 f"SCHILY.xattr.{name}": value.decode("utf-8", "surrogateescape") for name, value in entry.xattrs.items()

@@ -33,8 +33,11 @@ class SnapshotRecord(msgspec.Struct, frozen=True):
 
 
 class ImageRecords:
-    """Reads everything at start, writes each change durably: the files that a row describes are on the disk before it,
-    and go after it."""
+    """Reads everything at start, writes each change.
+
+    An image's row is written durably, once the files that it names are on the disk, and deleted durably before they go.
+    A layer's row need not be durable: the start removes layers that no image names, and the image's row makes it so.
+    """
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -68,7 +71,7 @@ class ImageRecords:
 
         Raises ResourceExhausted when the disk is full.
         """
-        with self._transaction():
+        with self._transaction(durable=True):
             self._db.execute(
                 "INSERT INTO images (id, size, user, layers, manifests, removed) VALUES (?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET size = excluded.size, user = excluded.user, layers = excluded.layers, "
@@ -87,13 +90,13 @@ class ImageRecords:
 
     def strip_image(self, image_id: str) -> None:
         """Take an image's names and mark it as removed."""
-        with self._transaction():
+        with self._transaction(durable=True):
             self._db.execute("DELETE FROM image_names WHERE image = ?", (image_id,))
             self._db.execute("UPDATE images SET removed = 1 WHERE id = ?", (image_id,))
 
     def delete(self, image_ids: Iterable[str], chain_ids: Iterable[str]) -> None:
         """Forget images, with their names, and unpacked layers."""
-        with self._transaction():
+        with self._transaction(durable=True):
             for image_id in image_ids:
                 self._db.execute("DELETE FROM images WHERE id = ?", (image_id,))
             for chain_id in chain_ids:
@@ -101,16 +104,16 @@ class ImageRecords:
 
     def save_snapshot(self, snapshot: SnapshotRecord) -> None:
         """Write an unpacked layer. Raises ResourceExhausted when the disk is full."""
-        with self._transaction():
+        with self._transaction(durable=False):
             self._db.execute(
                 "INSERT INTO snapshots (chain_id, folder, size, inodes) VALUES (?, ?, ?, ?)",
                 (snapshot.chain_id, snapshot.folder, snapshot.size, snapshot.inodes),
             )
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, durable: bool) -> Iterator[None]:
         try:
-            with self._db.transaction(durable=True):
+            with self._db.transaction(durable):
                 yield
         except sqlite3.OperationalError as error:
             kind = ResourceExhausted if error.sqlite_errorcode == sqlite3.SQLITE_FULL else Internal

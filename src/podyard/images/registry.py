@@ -7,12 +7,11 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
-from podyard.errors import ConfigError, DataLoss, NotFound, PermissionDenied, PodyardError, RegistryUnavailable
+from podyard.errors import DataLoss, NotFound, PermissionDenied, PodyardError, RegistryUnavailable
 from podyard.images.answers import Passing, read_limited
 from podyard.images.auth import Credentials
-from podyard.images.config import ImagesConfig
+from podyard.images.config import ImagesConfig, split_endpoint
 from podyard.images.content import BlobWriter, check_content, digest_of
 from podyard.images.manifest import ACCEPTED, DOCUMENT_LIMIT, Descriptor
 from podyard.images.sources import Layer, OnBytes
@@ -155,10 +154,11 @@ def _continues(status: int, content_range: str | None, offset: int) -> bool:
 
 
 def _endpoints(config: ImagesConfig, reference: Reference, credentials: Credentials | None) -> list[Endpoint]:
-    mirrors = [_mirror(text, reference.registry) for text in config.mirrors.get(reference.registry, [])]
-    for mirror in mirrors:
-        if credentials and credentials.server == mirror.host:
-            mirror.credentials = credentials
+    mirrors = []
+    for text in config.mirrors.get(reference.registry, []):
+        scheme, host, prefix = split_endpoint(text, reference.registry)
+        named = credentials is not None and credentials.server == host
+        mirrors.append(Endpoint(host, prefix, scheme, credentials if named else None))
     upstream = Endpoint(_upstream(reference.registry))
     if credentials and credentials.server in {"", reference.registry}:
         upstream.credentials = credentials
@@ -167,10 +167,3 @@ def _endpoints(config: ImagesConfig, reference: Reference, credentials: Credenti
 
 def _upstream(registry: str) -> str:
     return DOCKER_HUB if registry == DEFAULT_REGISTRY else registry
-
-
-def _mirror(text: str, registry: str) -> Endpoint:
-    url = urlsplit(text if "://" in text else f"//{text}")
-    if url.scheme not in {"", "http", "https"} or not url.netloc or url.query or url.fragment or "@" in url.netloc:
-        raise ConfigError(f"the mirror {text!r} of {registry} must be a host, or an http or https URL without a query")
-    return Endpoint(url.netloc, url.path.rstrip("/"), url.scheme)

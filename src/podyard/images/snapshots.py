@@ -5,18 +5,16 @@ The directories' names are numbers: all paths of an image's layers must fit the 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from podyard.errors import Internal
-from podyard.images.content import sync_folder
 from podyard.images.records import ImageRecords, SnapshotRecord
 from podyard.images.unpack import unpack_layer
 from podyard.linux import process
 
 SYNC_LIMIT = 300.0
-"""Seconds for writing a layer to the disk."""
+"""Seconds for writing an image's layers to the disk."""
 REMOVE_LIMIT = 300.0
 """Seconds for removing the trees of an image."""
 
@@ -31,6 +29,8 @@ class Snapshots:
         self._folder = folder
         self._records = records
         self._known: dict[str, SnapshotRecord] = {}
+        # Whole, but perhaps not on the disk yet: ``sync`` comes before an image's record, which makes layers stay.
+        self._unsynced: set[str] = set()
         self._next = 1
 
     async def start(self) -> None:
@@ -62,7 +62,7 @@ class Snapshots:
     async def unpack(self, blob: Path, media_type: str, chain: Sequence[str], diff_id: str) -> None:
         """Unpack the top layer of ``chain``, whose others are here already.
 
-        It is on the disk, then in the database, or there is nothing of it. Raises what unpack_layer raises.
+        It is whole, then in the database, or there is nothing of it. Raises what unpack_layer raises.
         """
         number, self._next = self._next, self._next + 1
         target = self._folder / str(number)
@@ -71,19 +71,29 @@ class Snapshots:
             unfinished.mkdir(mode=0o755)
             lower = self.lower_dirs(chain[:-1]) if len(chain) > 1 else []
             made = await unpack_layer(blob, media_type, unfinished, diff_id=diff_id, lower=lower)
-            await _sync_file_system(unfinished)
             unfinished.rename(target)
-            await asyncio.to_thread(sync_folder, self._folder)
             record = SnapshotRecord(chain[-1], number, made.size, made.inodes)
             self._records.save_snapshot(record)
         except BaseException:
             await _remove([unfinished, target])
             raise
         self._known[chain[-1]] = record
+        self._unsynced.add(chain[-1])
+
+    async def sync(self, chain_ids: Collection[str]) -> None:
+        """See to it that layers are on the disk. Raises Internal, DeadlineExceeded when the disk does not take them."""
+        pending = frozenset(self._unsynced)
+        if pending.isdisjoint(chain_ids):
+            return
+        result = await process.run(["sync", "--file-system", str(self._folder)], limit=SYNC_LIMIT)
+        if result.code != 0:
+            raise Internal(f"cannot write {self._folder} to the disk: {result.stderr.decode(errors='replace').strip()}")
+        self._unsynced -= pending
 
     def forget(self, chain_ids: Collection[str]) -> list[Path]:
         """Put layers that the database has forgotten out of the way; gives the trees, for ``remove``."""
         trash = []
+        self._unsynced -= set(chain_ids)
         for chain_id in chain_ids:
             path = self._path(self._known.pop(chain_id))
             trash.append(path.rename(path.with_suffix(_TRASH)))
@@ -99,12 +109,6 @@ class Snapshots:
 
     def _path(self, record: SnapshotRecord) -> Path:
         return self._folder / str(record.folder)
-
-
-async def _sync_file_system(folder: Path) -> None:
-    result = await process.run(["sync", "--file-system", str(folder)], limit=SYNC_LIMIT)
-    if result.code != 0:
-        raise Internal(f"cannot write {folder} to the disk: {result.stderr.decode(errors='replace').strip()}")
 
 
 async def _remove(trees: Sequence[Path]) -> None:

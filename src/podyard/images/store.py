@@ -203,9 +203,10 @@ class ImageStore:
             with self._holding((*contents.chain, *contents.documents)):
                 with _doing(progress, "fetching and unpacking layers"):
                     await self._installer.install(source, contents, progress.layers)
-                with _doing(progress, "remembering the image"):
+                with _doing(progress, "writing the image to the disk"):
+                    await self._snapshots.sync(contents.chain)
                     await self._content.add(contents.documents)
-                    image = self._remember(contents, names)
+                image = self._remember(contents, names)
             finished = True
         finally:
             if not finished:

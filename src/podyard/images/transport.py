@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import ipaddress
 import os
 import ssl
@@ -61,6 +62,7 @@ class Transport:
         Raises NotFound, PermissionDenied, Passing for what may pass, RegistryUnavailable for the rest; also while
         the answer is read.
         """
+        await self._opened()
         import aiohttp
 
         response = await self._authorized(endpoint, path, headers, params)
@@ -192,12 +194,12 @@ class Transport:
             return self._session
 
     async def _open(self) -> aiohttp.ClientSession:
+        config = self._config
+        context = await asyncio.to_thread(_prepare, config)
         import aiohttp
 
         from podyard import __version__
 
-        config = self._config
-        context = await asyncio.to_thread(_tls, config)
         timeout = aiohttp.ClientTimeout(total=None, connect=config.connect_timeout, sock_read=config.progress_timeout)
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context, limit=0),
@@ -255,7 +257,9 @@ def _proxy(url: URL) -> str | None:
     return proxies.get(url.scheme)
 
 
-def _tls(config: ImagesConfig) -> ssl.SSLContext:
+def _prepare(config: ImagesConfig) -> ssl.SSLContext:
+    """What takes longer than the event loop may be held: importing aiohttp, and reading the system's certificates."""
+    importlib.import_module("aiohttp")
     context = ssl.create_default_context()
     if config.ca_file is not None:
         try:

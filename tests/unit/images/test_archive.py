@@ -102,8 +102,9 @@ async def test_a_layout_without_an_image_for_this_host_is_not_found(layout: Layo
     ],
 )
 async def test_names_come_from_annotations(
-    layout: LayoutWriter, app: WrittenManifest, store: ImageStore, annotations: dict[str, str], tags: tuple[str, ...]
+    layout: LayoutWriter, store: ImageStore, annotations: dict[str, str], tags: tuple[str, ...]
 ) -> None:
+    layout.add_image([])
     index = json.loads((layout.folder / "index.json").read_bytes())
     index["manifests"][0]["annotations"] = annotations
     (layout.folder / "index.json").write_text(json.dumps(index))

@@ -236,7 +236,7 @@ def killing(owner, name):
 
 killing(*{
     "unpack": (snapshots, "unpack_layer"),
-    "rename": (snapshots, "sync_folder"),
+    "sync": (snapshots.Snapshots, "sync"),
     "snapshot": (records.ImageRecords, "save_snapshot"),
     "documents": (ContentStore, "add"),
     "image": (records.ImageRecords, "save_image"),
@@ -255,9 +255,9 @@ asyncio.run(main())
     ("when", "what"),
     [
         ("after", "unpack"),
-        ("before", "rename"),
         ("before", "snapshot"),
         ("after", "snapshot"),
+        ("after", "sync"),
         ("after", "documents"),
         ("before", "image"),
         ("after", "image"),

@@ -1,0 +1,83 @@
+"""The images' part of the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from yarl import URL
+
+from podyard import config
+from podyard.errors import ConfigError
+from podyard.images.config import split_endpoint
+from podyard.images.transport import _proxy, is_loopback
+
+
+def _load(folder: Path, text: str) -> config.Config:
+    (folder / "podyard.toml").write_text(f"[images]\n{text}\n")
+    return config.load(folder / "podyard.toml")
+
+
+def test_the_table_is_read(tmp_path: Path) -> None:
+    loaded = _load(
+        tmp_path,
+        'ca_file = "/etc/ca.pem"\nattempts = 2\npinned = ["pause:1"]\n'
+        '[images.mirrors]\n"docker.io" = ["a.test", "https://b.test/cache"]',
+    )
+    assert loaded.images.ca_file == Path("/etc/ca.pem")
+    assert loaded.images.mirrors == {"docker.io": ["a.test", "https://b.test/cache"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "attempts = 0",
+        "parallel_layers = 0",
+        "progress_timeout = 0",
+        "unknown = 1",
+        'pinned = ["A B"]',
+        'mirrors = {"docker.io" = ["ftp://a.test"]}',
+        'mirrors = {"docker.io" = [""]}',
+        'mirrors = {"docker.io" = ["https://me:secret@a.test"]}',
+        'mirrors = {"docker.io" = ["https://a.test/?x=y"]}',
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_file_s_name(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"podyard\.toml: "):
+        _load(tmp_path, text)
+
+
+def test_a_mirror_has_a_scheme_a_host_and_a_path() -> None:
+    assert split_endpoint("a.test:5000", "r") == ("", "a.test:5000", "")
+    assert split_endpoint("http://a.test/x/y/", "r") == ("http", "a.test", "/x/y")
+    assert split_endpoint("[::1]:80", "r") == ("", "[::1]:80", "")
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("localhost", True),
+        ("localhost:5000", True),
+        ("127.0.0.1", True),
+        ("127.1.2.3:80", True),
+        ("[::1]:5000", True),
+        ("localhost.example", False),
+        ("10.0.0.1:5000", False),
+        ("[fe80::1]", False),
+        ("127.0.0.1.example:1", False),
+    ],
+)
+def test_loopback_is_told_by_the_name_alone(host: str, loopback: bool) -> None:
+    assert is_loopback(host) == loopback
+
+
+def test_the_environment_names_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert _proxy(URL("https://a.test/v2/")) is None
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test:3128")
+    monkeypatch.setenv("NO_PROXY", "inside.test")
+    assert _proxy(URL("https://a.test/v2/")) == "http://proxy.test:3128"
+    assert _proxy(URL("http://a.test/v2/")) is None
+    assert _proxy(URL("https://inside.test:5000/v2/")) is None
+    assert _proxy(URL("https://127.0.0.1:5000/v2/")) is None
