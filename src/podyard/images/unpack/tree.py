@@ -85,21 +85,27 @@ class Tree:
 
     def finish(self) -> None:
         """Set what directories get last. Raises as ``add``."""
-        if self._opaque_root:
-            self._hide_all_below()
-        root = os.lstat(b".")
-        if root.st_ino not in self._folders:
-            below = self._below.root()
-            if below is not None:
-                self._folders[root.st_ino] = (b"", below)
-            else:
-                os.chown(b".", 0, 0)
-                os.chmod(b".", 0o755)
-        for path, wanted in self._folders.values():
-            try:
+        path = b"."
+        try:
+            if self._opaque_root:
+                self._hide_all_below()
+            self._finish_root()
+            for path, wanted in self._folders.values():
                 self._finish_folder(path or b".", wanted)
-            except OSError as error:
-                raise _failure(path, error) from error
+        except OSError as error:
+            raise _failure(path, error) from error
+
+    def _finish_root(self) -> None:
+        """A root directory that the archive leaves out is as in the layers below, else root's with mode 0755."""
+        inode = os.lstat(b".").st_ino
+        if inode in self._folders:
+            return
+        below = self._below.root()
+        if below is not None:
+            self._folders[inode] = (b"", below)
+        else:
+            os.chown(b".", 0, 0)
+            os.chmod(b".", 0o755)
 
     def _finish_folder(self, path: bytes, wanted: Member | Folder) -> None:
         if isinstance(wanted, Folder):
