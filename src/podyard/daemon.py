@@ -18,7 +18,7 @@ from podyard.config import Config
 from podyard.errors import FailedPrecondition, PodyardError
 from podyard.images.service import ImageService
 from podyard.images.store import ImageStore
-from podyard.linux import cgroups, mounts
+from podyard.linux import cgroups, mounts, orphans
 from podyard.network import Network
 from podyard.oci import probe
 from podyard.oci.host import read_host_facts
@@ -95,7 +95,8 @@ async def _reset(config: Config) -> None:
             raise PodyardError(f"not everything could be removed: {'; '.join(map(str, failures))}")
         await context.network.remove_default_network()
         if not context.systemd_cgroups and not config.runtime.cgroup_parent:
-            cgroups.remove(context.cgroup_parent("", "").rstrip("/"))
+            # Another podyard, with other directories, may have pods below it.
+            cgroups.remove_if_empty(context.cgroup_parent("", "").rstrip("/"))
     config.listen.unlink(missing_ok=True)
     mounts.remove_tree(config.run)
     mounts.remove_tree(config.root)
@@ -107,6 +108,8 @@ async def _opened(config: Config) -> AsyncIterator[Context]:
     paths = Paths(config.root, config.run)
     paths.prepare()
     lock = _lock(paths.root)
+    orphans.adopt()
+    sweeping = asyncio.create_task(orphans.Sweeper().run())
     database = Database(paths.root / "state.db")
     try:
         store = Store(Records(database))
@@ -124,6 +127,7 @@ async def _opened(config: Config) -> AsyncIterator[Context]:
             await network.close()
             await images.close()
     finally:
+        sweeping.cancel()
         database.close()
         os.close(lock)
 

@@ -78,5 +78,7 @@ async def kit(server: Server, images: Images, request: pytest.FixtureRequest) ->
         try:
             yield kit
         finally:
-            await kit.close()
-            shutil.rmtree(folder)
+            try:
+                await kit.close()
+            finally:
+                shutil.rmtree(folder)

@@ -100,7 +100,7 @@ async def test_a_killed_monitor_is_survived(own: Podyard, images: Images) -> Non
         assert (await kit.status(container_id)).state == api.CONTAINER_RUNNING
         await kit.client.runtime.stop_container(container_id, 0)
         status = await kit.status(container_id)
-        assert (status.state, status.reason) == (api.CONTAINER_EXITED, "Unknown")
+        assert (status.state, status.exit_code, status.reason) == (api.CONTAINER_EXITED, 137, "Error")
         assert "monitor" in status.message
         await kit.close()
 

@@ -38,7 +38,9 @@ class Kit:
             "log_directory": str(self.folder / "logs" / name),
             "linux": api.LinuxPodSandboxConfig(),
         }
-        return api.PodSandboxConfig(**{**defaults, **fields})
+        config = api.PodSandboxConfig(**{**defaults, **fields})
+        _own_pids(config.linux.security_context)
+        return config
 
     async def sandbox(self, config: api.PodSandboxConfig | None = None, **fields: Any) -> str:
         """Run a sandbox; its id."""
@@ -57,7 +59,9 @@ class Kit:
             "log_path": f"{name}.log",
             "linux": api.LinuxContainerConfig(),
         }
-        return api.ContainerConfig(**{**defaults, **fields})
+        config = api.ContainerConfig(**{**defaults, **fields})
+        _own_pids(config.linux.security_context)
+        return config
 
     async def create(self, sandbox_id: str, command: Sequence[str] = (), **fields: Any) -> str:
         """Create a container; its id."""
@@ -101,17 +105,28 @@ class Kit:
 
     def log_lines(self, status: api.ContainerStatus) -> list[tuple[str, str]]:
         """Stream and content (with its line end) of each line of a container's log."""
-        lines = []
-        with open(status.log_path, "rb") as file:
-            for line in file:
-                _, stream, tag, content = line.rstrip(b"\n").split(b" ", 3)
-                end = "\n" if tag == b"F" else ""
-                lines.append((stream.decode(), content.decode(errors="replace") + end))
-        return lines
+        return parse_log(Path(status.log_path).read_bytes())
 
     async def close(self) -> None:
-        """Remove every sandbox that was made."""
-        for sandbox_id in self.configs:
-            await self.client.runtime.stop_pod_sandbox(sandbox_id)
-            await self.client.runtime.remove_pod_sandbox(sandbox_id)
+        """Remove every sandbox that was made and is still there."""
+        for sandbox in await self.client.runtime.list_pod_sandbox():
+            if sandbox.id in self.configs:
+                await self.client.runtime.stop_pod_sandbox(sandbox.id)
+                await self.client.runtime.remove_pod_sandbox(sandbox.id)
         self.configs.clear()
+
+
+def _own_pids(security: api.LinuxSandboxSecurityContext | api.LinuxContainerSecurityContext) -> None:
+    """As a kubelet asks for it where a Pod says nothing; the protocol's own default is a shared PID namespace."""
+    if not security.HasField("namespace_options"):
+        security.namespace_options.pid = api.CONTAINER
+
+
+def parse_log(log: bytes) -> list[tuple[str, str]]:
+    """Stream and content of each line of a log in the CRI's format; a whole line's content ends with its line end."""
+    lines = []
+    for line in log.splitlines():
+        _, stream, tag, content = line.split(b" ", 3)
+        end = "\n" if tag == b"F" else ""
+        lines.append((stream.decode(), content.decode(errors="replace") + end))
+    return lines

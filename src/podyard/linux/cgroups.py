@@ -42,7 +42,7 @@ def hierarchies() -> tuple[Path, ...]:
 
 
 def of_process(pid: int) -> str:
-    """The cgroup of a process: its only one on v2, that of the memory controller on v1. Raises OSError if it is gone."""
+    """The cgroup of a process: its only one on v2, the memory controller's on v1. Raises OSError if it is gone."""
     wanted = ""
     for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -108,6 +108,16 @@ def remove(cgroup: str) -> None:
             except OSError as error:
                 if error.errno != errno.ENOENT:
                     raise
+
+
+def remove_if_empty(cgroup: str) -> None:
+    """Remove a cgroup, in every hierarchy, unless it has processes or others below it."""
+    for base in hierarchies():
+        try:
+            (base / cgroup.lstrip("/")).rmdir()
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY}:
+                raise
 
 
 def waits_in(pid: int) -> str:

@@ -47,6 +47,12 @@ def unshare(flags: int) -> None:
         raise _error("unshare")
 
 
+def prctl(option: int, value: int) -> None:
+    """prctl(2) with one argument."""
+    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        raise _error("prctl")
+
+
 def openat2(directory: int, path: str, flags: int, mode: int, resolve: int) -> int:
     """openat2(2): the new descriptor."""
     how = _OpenHow(flags, mode, resolve)

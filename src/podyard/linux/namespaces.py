@@ -7,7 +7,6 @@ sysctls, the host name and the loopback interface are set from inside before any
 from __future__ import annotations
 
 import fcntl
-import os
 import socket
 import struct
 import threading

@@ -47,7 +47,7 @@ async def run(
     Raises Internal when it cannot be started.
     """
     process = start(argv, env=env, pass_fds=pass_fds, cwd=cwd, stdin=stdin is not None)
-    stdout, stderr = _Sink(process.stdout, output_limit), _Sink(process.stderr, output_limit)
+    stdout, stderr = Sink(process.stdout, output_limit), Sink(process.stderr, output_limit)
     try:
         async with asyncio.timeout(limit):
             if stdin is not None:
@@ -148,7 +148,7 @@ def _feed(process: subprocess.Popen[bytes], data: bytes) -> None:
         return
 
 
-class _Sink:
+class Sink:
     """Reads a pipe as it fills, keeps the first ``limit`` bytes."""
 
     def __init__(self, pipe: object, limit: int) -> None:

@@ -38,6 +38,7 @@ class StartContainer(Operation[None]):
             raise NotFound(f"container {self.subject[:12]} was removed before it was started")
         containers.check_may_start(entry.record)
         runtime = self.context.runtime(entry.record.runtime)
+        began = now()  # before the start: a short process may have ended when it returns
         try:
             if await runtime.state(self.subject) == "created":
                 await runtime.start(self.subject)
@@ -45,4 +46,4 @@ class StartContainer(Operation[None]):
             self.context.store.save_container(containers.start_failed(entry.record, error, now()))
             self.context.watcher.on_exit(self.subject)
             raise
-        self.context.store.save_container(containers.started(entry.record, now()))
+        self.context.store.save_container(containers.started(entry.record, began))

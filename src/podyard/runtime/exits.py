@@ -14,7 +14,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from podyard.lifecycle import containers
-from podyard.linux import cgroups, process
+from podyard.linux import cgroups, orphans, process
 from podyard.model.records import Container
 from podyard.oci.monitor import Monitor
 from podyard.runtime.store import ContainerEntry, SandboxEntry, Store
@@ -34,19 +34,19 @@ class Watcher:
         """Watch a container through its monitor."""
         target = entry.record.process
         assert target is not None
-        _call_at_end(target.monitor_pid, target.monitor_start_time, lambda: self._monitor_ended(entry))
+        _call_at_end(target.monitor_pid, target.monitor_start_time, lambda _: self._monitor_ended(entry))
 
     def watch_process(self, entry: ContainerEntry, why: str) -> None:
-        """Watch a container whose monitor is gone: its exit code cannot be known."""
+        """Watch a container whose monitor is gone: its exit code is known only if it has become podyard's child."""
         target = entry.record.process
         assert target is not None
-        _call_at_end(target.pid, target.start_time, lambda: self.record_lost(entry, why))
+        _call_at_end(target.pid, target.start_time, lambda code: self._process_ended(entry, code, why))
 
     def watch_infra(self, entry: SandboxEntry) -> None:
         """Watch a sandbox's infra process, where it has one: the sandbox is not ready without it."""
         infra = entry.record.infra
         if infra is not None:
-            _call_at_end(infra.pid, infra.start_time, lambda: self._infra_ended(entry))
+            _call_at_end(infra.pid, infra.start_time, lambda _: self._infra_ended(entry))
 
     def record_exit(self, entry: ContainerEntry) -> bool:
         """Record the exit that the monitor has written; False when it has not."""
@@ -66,6 +66,14 @@ class Watcher:
         logger.warning("container %s: %s", entry.record.id[:12], why)
         self.watch_process(entry, why)
 
+    def _process_ended(self, entry: ContainerEntry, code: int | None, why: str) -> None:
+        if code is None or entry.record.id not in self._store.containers:
+            self.record_lost(entry, why)
+            return
+        oom_killed = cgroups.oom_kills(entry.record.cgroup) > 0
+        ended = containers.exited(entry.record, code, time.time_ns(), oom_killed=oom_killed)
+        self._save(entry, replace(ended, message=why))
+
     def record_lost(self, entry: ContainerEntry, why: str) -> None:
         """Record that a container has ended in a way that nobody saw."""
         if entry.record.id in self._store.containers:
@@ -84,16 +92,16 @@ class Watcher:
         self.on_exit(record.id)
 
 
-def _call_at_end(pid: int, start_time: int, callback: Callable[[], None]) -> None:
-    """Call back once when a process has ended; soon, when it is not there any more."""
+def _call_at_end(pid: int, start_time: int, callback: Callable[[int | None], None]) -> None:
+    """Call back once when a process has ended, with its exit code if it was podyard's child; soon, when it is gone."""
     loop = asyncio.get_running_loop()
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
-        loop.call_soon(callback)
+        loop.call_soon(callback, None)
         return
     if start_time == 0 or process.start_time(pid) != start_time:
         os.close(descriptor)
-        loop.call_soon(callback)
+        loop.call_soon(callback, orphans.exit_code(pid))
         return
-    process.watch(descriptor, callback)
+    process.watch(descriptor, lambda: callback(orphans.exit_code(pid)))

@@ -6,6 +6,7 @@ The bundle (``config.json`` and its root file system) is the caller's; everythin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from podyard.errors import Internal, PodyardError
-from podyard.linux import cgroups, process
+from podyard.linux import cgroups, orphans, process
 from podyard.model.records import Process
 from podyard.oci.runtime import OciRuntime
 from podyard.operations import stage
@@ -111,17 +112,15 @@ async def _await_end(target: Process, owner_id: str) -> None:
 
 
 async def _end_monitor(target: Process) -> None:
-    """Wait for conmon to end by itself; kill it where it does not."""
-    if not is_alive(target.monitor_pid, target.monitor_start_time):
-        return
-    try:
-        async with asyncio.timeout(EXIT_PATIENCE):
-            await process.ended(target.monitor_pid)
-    except TimeoutError:
+    """Wait for conmon to end by itself; kill it where it does not. Collect what is left of it."""
+    if is_alive(target.monitor_pid, target.monitor_start_time):
         try:
-            os.kill(target.monitor_pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+            async with asyncio.timeout(EXIT_PATIENCE):
+                await process.ended(target.monitor_pid)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(target.monitor_pid, signal.SIGKILL)
+    orphans.exit_code(target.monitor_pid)
 
 
 def _boot_time() -> float:

@@ -89,10 +89,10 @@ def parse(block: bytes) -> Member:
 
 def number(field: bytes, what: str) -> int:
     """A numeric field: octal digits, or GNU's base 256 where the first bit is set. Raises DataLoss."""
-    try:
-        return int(field, 8)
-    except ValueError:
-        return _odd_number(field, what)
+    digits = field[:-1]
+    if digits.isdigit() and field[-1] in b"\0 " and b"8" not in digits and b"9" not in digits:
+        return int(digits, 8)
+    return _odd_number(field, what)
 
 
 def _odd_number(field: bytes, what: str) -> int:
@@ -118,7 +118,7 @@ def _parse_rights(field: bytes) -> tuple[int, int, int]:
 def _verify(block: bytes, field: bytes) -> None:
     # The lower half of an Adler checksum is one more than the sum of the bytes, modulo 65521: thirty times faster
     # than sum(). Eight blanks stand for the field itself.
-    stored = number(field, "checksum")
+    stored = number(field[:-1] if field[-1] in b" \0" else field, "checksum")
     total = adler32(block[156:], adler32(block[:148]) + 256) & 0xFFFF
     if total == (stored + 1) % _ADLER:
         return
