@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.differences import CONTAINERD
+from tests.e2e.differences import CONTAINERD, HANGS
 from tests.support import registry
 from tests.support.images import Images, push_images
 from tests.support.pods import Kit
@@ -24,9 +24,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         item.add_marker(pytest.mark.host)
         name = item.nodeid.rpartition("/")[2].removesuffix(".py")
-        reason = CONTAINERD.get(name.replace("[containerd-", "[").replace("[containerd]", ""))
-        if reason and "[containerd" in name:
-            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+        if "[containerd" not in name:
+            continue
+        test = name.replace("[containerd-", "[").replace("[containerd]", "")
+        if test in CONTAINERD:
+            item.add_marker(pytest.mark.xfail(reason=CONTAINERD[test], strict=True))
+        if test in HANGS:
+            item.add_marker(pytest.mark.skip(reason=HANGS[test]))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,29 @@
 """Where Debian's containerd (1.6.20) does otherwise than podyard: each test, and why.
 
-These tests must fail there: when one passes, its line goes.
+These tests must fail there: when one passes, its line goes. Those under HANGS are not run there: they would wait long.
 """
 
-CONTAINERD: dict[str, str] = {}
+from __future__ import annotations
+
+_RESERVED = "a repeated request fails with 'failed to reserve name' instead of returning what the first one made"
+
+CONTAINERD: dict[str, str] = {
+    "test_sandbox.py::test_the_same_request_again_returns_the_same_sandbox": _RESERVED,
+    "test_sandbox.py::test_the_same_request_twice_at_once_makes_one_sandbox": _RESERVED,
+    "test_sandbox.py::test_another_configuration_under_the_same_name_is_refused": _RESERVED,
+    "test_container.py::test_the_same_container_again_returns_the_same_id": _RESERVED,
+    "test_container.py::test_stop_and_remove_of_what_is_not_there[stop_pod_sandbox]": (
+        "stopping an unknown sandbox is NotFound; newer versions answer OK, as the protocol wants"
+    ),
+    "test_container.py::test_stop_of_a_container_that_is_not_there": (
+        "stopping an unknown container is NotFound; newer versions answer OK, as the protocol wants"
+    ),
+    "test_image_service.py::test_a_filter_for_one_image": "ListImages ignores its filter",
+}
+
+_ORPHANS = "ExecSync waits for whatever keeps the command's output open (fixed in containerd 1.7 by a drain time limit)"
+
+HANGS: dict[str, str] = {
+    "test_exec_and_logs.py::test_a_timeout_kills_the_command": _ORPHANS,
+    "test_exec_and_logs.py::test_orphans_are_not_waited_for": _ORPHANS,
+}

@@ -247,13 +247,20 @@ async def test_privileged(kit: Kit) -> None:
     sandbox_id = await kit.sandbox(linux=sandbox)
     output = await kit.shell(
         sandbox_id,
-        "grep -E 'CapEff|Seccomp:' /proc/self/status; touch /sys/x 2>&1; ls /dev/kmsg",
+        "grep -E 'CapEff|Seccomp:' /proc/self/status; ls /dev/kmsg",
         linux=security(privileged=True),
     )
     own = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
     assert int(output.split()[1], 16) == int(own.split()[1], 16)
     assert "Seccomp:\t0" in output
-    assert "Read-only" not in output
+
+
+async def test_sys_is_writable_for_the_privileged_alone(kit: Kit) -> None:
+    sandbox = api.LinuxPodSandboxConfig(security_context=api.LinuxSandboxSecurityContext(privileged=True))
+    sandbox_id = await kit.sandbox(linux=sandbox)
+    options = "awk '$5 == \"/sys\" {print $6}' /proc/self/mountinfo"
+    assert (await kit.shell(sandbox_id, options)).startswith("ro,")
+    assert (await kit.shell(sandbox_id, options, linux=security(privileged=True))).startswith("rw,")
 
 
 async def test_a_privileged_container_needs_a_privileged_sandbox(kit: Kit) -> None:

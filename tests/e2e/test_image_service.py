@@ -23,12 +23,20 @@ async def test_pull_list_status_remove(kit: Kit, images: Images) -> None:
     assert [digest.partition("@")[0] for digest in image.repo_digests] == [images.small.rpartition(":")[0]]
     assert image.size > 0
     assert image_id in {entry.id for entry in await service.list_images()}
-    [filtered] = await service.list_images(api.ImageFilter(image=api.ImageSpec(image=images.small)))
-    assert filtered.id == image_id
     await service.remove_image(images.small)
     await service.remove_image(images.small)
     assert not (await service.image_status(images.small)).HasField("image")
     assert image_id not in {entry.id for entry in await service.list_images()}
+
+
+async def test_a_filter_for_one_image(kit: Kit, images: Images) -> None:
+    service = kit.client.images
+    image_id = await service.pull_image(images.small)
+    [found] = await service.list_images(api.ImageFilter(image=api.ImageSpec(image=images.small)))
+    assert found.id == image_id
+    missing = api.ImageFilter(image=api.ImageSpec(image="localhost/never-seen:1"))
+    assert await service.list_images(missing) == []
+    await service.remove_image(images.small)
 
 
 async def test_an_image_by_digest_by_id_and_by_short_id(kit: Kit, images: Images) -> None:
