@@ -25,6 +25,7 @@ from podyard.oci.host import read_host_facts
 from podyard.oci.monitor import Monitor
 from podyard.oci.runtime import OciRuntime
 from podyard.operations import Engine, Hooks, Journal
+from podyard.runtime.container_create import CreateContainer
 from podyard.runtime.container_remove import ReapContainer
 from podyard.runtime.context import Context, Handler, Paths
 from podyard.runtime.exits import Watcher
@@ -116,7 +117,7 @@ async def _opened(config: Config) -> AsyncIterator[Context]:
         hooks = Hooks()
         hooks.load(config.runtime.hooks)
         engine = Engine(Journal(database), hooks)
-        images = ImageStore(paths.root / "images", database, config.images, store.images_in_use)
+        images = ImageStore(paths.root / "images", database, config.images, lambda: _images_in_use(store, engine))
         network = Network(config.network, paths.root / "network")
         await images.start()
         await network.start()
@@ -219,6 +220,12 @@ async def _listen(server: Server, config: Config, context: Context) -> None:
     else:
         await server.listen(config.listen, of_runtime + of_admin)
         await server.listen(config.image_listen, of_images)
+
+
+def _images_in_use(store: Store, engine: Engine) -> set[str]:
+    """The images of containers, those included that are being made."""
+    making = {made.container.image_id for made, _ in engine.all_in_flight() if isinstance(made, CreateContainer)}
+    return store.images_in_use() | making
 
 
 def _lock(root: Path) -> int:

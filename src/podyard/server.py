@@ -7,12 +7,13 @@ subset of v1. Here errors become gRPC statuses, calls get their traces, and slow
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -85,8 +86,13 @@ class Server:
             if version not in method.versions:
                 continue
             call = getattr(implementation, method.name, None)
-            if call is None or method.server_streaming:
+            if call is None:
                 handlers[method.name] = _not_built(method)
+                continue
+            if method.server_streaming:
+                handlers[method.name] = grpc.unary_stream_rpc_method_handler(
+                    self._wrap_stream(method, call), response_serializer=method.response.SerializeToString
+                )
                 continue
             if method.name == "Version":
                 call = _with_version(call, version)
@@ -114,6 +120,24 @@ class Server:
             finally:
                 if time.monotonic() - began > self._slow_call:
                     logger.warning("slow call: %s", trace)
+
+        return handle
+
+    def _wrap_stream(
+        self, method: services.Method, call: Callable[[Any], AsyncGenerator[Any, None]]
+    ) -> Callable[[bytes, grpc.aio.ServicerContext[Any, Any]], AsyncIterator[Any]]:
+        """``call`` is an async generator; it is closed when its client goes away or the server stops."""
+
+        async def handle(content: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            reason = self._gate()
+            if reason:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, reason)
+            try:
+                async with contextlib.aclosing(call(_parsed(method, content))) as answers:
+                    async for answer in answers:
+                        yield answer
+            except Exception as error:
+                await _abort(context, method.name, error)
 
         return handle
 

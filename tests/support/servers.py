@@ -218,7 +218,7 @@ config_path = "{self.folder / "certs.d"}"
         )
         for pid in shims.stdout.split():
             os.kill(int(pid), signal.SIGKILL)
-        cgroups.remove("/k8s.io")
+        cgroups.remove_if_empty("/k8s.io")
 
 
 def write_network(folder: Path, bridge: str, subnet: str, data: Path) -> None:

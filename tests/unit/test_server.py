@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.closed = asyncio.Event()
 
     async def Version(self, request: api.VersionRequest, api_version: str = "") -> api.VersionResponse:
         return api.VersionResponse(version=request.version, runtime_api_version=api_version)
@@ -35,8 +36,17 @@ class Runtime:
             raise self.error
         return api.StartContainerResponse()
 
-    async def StreamContainers(self, request: api.StreamContainersRequest) -> api.StreamContainersResponse:
-        raise AssertionError("streams are not served")
+    async def StreamContainers(
+        self, request: api.StreamContainersRequest
+    ) -> AsyncGenerator[api.StreamContainersResponse, None]:
+        try:
+            for number in range(3):
+                yield api.StreamContainersResponse(containers=[api.Container(id=str(number))])
+            if self.error is not None:
+                raise self.error
+            await asyncio.Event().wait()
+        finally:
+            self.closed.set()
 
 
 @pytest.fixture
@@ -104,8 +114,8 @@ async def test_a_call_that_is_not_built_is_named(ask: Ask, call: str) -> None:
     assert call in text
 
 
-@pytest.mark.parametrize("call", ["StreamContainers", "GetContainerEvents"])
-async def test_a_stream_is_refused_cleanly(
+@pytest.mark.parametrize("call", ["StreamPodSandboxes", "GetContainerEvents"])
+async def test_a_stream_that_is_not_built_is_refused_cleanly(
     channel: grpc.aio.Channel, call: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -114,6 +124,24 @@ async def test_a_stream_is_refused_cleanly(
     assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert call in (raised.value.details() or "")
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_stream_ends_when_its_client_goes(channel: grpc.aio.Channel, runtime: Runtime) -> None:
+    call = channel.unary_stream("/runtime.v1.RuntimeService/StreamContainers")(b"", timeout=20)
+    answers = [await call.read() for _ in range(3)]
+    ids = [api.StreamContainersResponse.FromString(answer).containers[0].id for answer in answers]
+    assert ids == ["0", "1", "2"]
+    call.cancel()
+    async with asyncio.timeout(10):
+        await runtime.closed.wait()
+
+
+async def test_an_error_in_a_stream_is_told(channel: grpc.aio.Channel, runtime: Runtime) -> None:
+    runtime.error = errors.NotFound("no such thing")
+    with pytest.raises(grpc.aio.AioRpcError, match="no such thing") as raised:
+        async for _ in channel.unary_stream("/runtime.v1.RuntimeService/StreamContainers")(b"", timeout=20):
+            pass
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 @pytest.mark.parametrize(

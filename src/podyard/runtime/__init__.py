@@ -9,5 +9,6 @@ exits.py              what happens when a container's process ends
 restart.py            reconciling the database with the kernel at start
 exec_sync.py          ExecSync
 status.py             Version, Status, RuntimeConfig
-service.py            the calls, one method each
+calls/                the calls, one file for each noun
+service.py            all of them together
 """

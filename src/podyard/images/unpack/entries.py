@@ -1,11 +1,11 @@
-"""Owners, modes, times and extended attributes."""
+"""What one member's file gets: content, owner, times, extended attributes; and what a refusal means."""
 
 from __future__ import annotations
 
 import errno
 import os
 
-from podyard.errors import InvalidArgument
+from podyard.errors import Internal, InvalidArgument, PodyardError, ResourceExhausted
 from podyard.images.unpack.header import Member
 from podyard.images.unpack.limits import LEFT_OUT_LIMIT
 from podyard.images.unpack.paths import shown
@@ -31,6 +31,23 @@ def check(member: Member) -> None:
         )
     if not -_TIME_LIMIT < member.mtime < _TIME_LIMIT:
         raise InvalidArgument(f"the layer's entry {shown(member.name)} has a time out of range")
+
+
+def write(file: int, piece: memoryview) -> None:
+    """Write all of ``piece``. Raises OSError."""
+    written = os.write(file, piece)
+    while written < len(piece):
+        written += os.write(file, piece[written:])
+
+
+def failure(name: bytes, error: OSError) -> PodyardError:
+    """What the kernel's refusal means for a member: a full disk, a name or size it cannot keep, or something else."""
+    reason = error.strerror or str(error)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return ResourceExhausted(f"cannot unpack {shown(name)}: {reason}; free space or inodes, or remove images")
+    if error.errno in {errno.ENAMETOOLONG, errno.EFBIG}:
+        return InvalidArgument(f"the layer's entry {shown(name)} cannot be on this file system: {reason}")
+    return Internal(f"cannot unpack {shown(name)}: {reason}")
 
 
 class Attributes:

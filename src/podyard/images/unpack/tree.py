@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable
 
-from podyard.errors import Internal, InvalidArgument, NotFound, ResourceExhausted
+from podyard.errors import InvalidArgument, NotFound
 from podyard.images.unpack.below import OPAQUE, Below, Folder
-from podyard.images.unpack.entries import Attributes, check
+from podyard.images.unpack.entries import Attributes, check, failure, write
 from podyard.images.unpack.header import Member
 from podyard.images.unpack.limits import Limits
 from podyard.images.unpack.paths import WHITEOUT_PREFIX, Paths, clean, is_whiteout, shown
@@ -81,7 +80,7 @@ class Tree:
             else:
                 self._writers[member.kind](member, self._paths.place(self._inside(name)))
         except OSError as error:
-            raise _failure(member.name, error) from error
+            raise failure(member.name, error) from error
 
     def finish(self) -> None:
         """Set what directories get last. Raises as ``add``."""
@@ -93,7 +92,7 @@ class Tree:
             for path, wanted in self._folders.values():
                 self._finish_folder(path or b".", wanted)
         except OSError as error:
-            raise _failure(path, error) from error
+            raise failure(path, error) from error
 
     def _finish_root(self) -> None:
         """A root directory that the archive leaves out is as in the layers below, else root's with mode 0755."""
@@ -130,7 +129,7 @@ class Tree:
                 self._write_pieces(file, member)
             else:
                 for piece in self._source.pieces(member.size):
-                    _write(file, piece)
+                    write(file, piece)
             # In this order: each of these takes away what the next ones set.
             if member.uid or member.gid:
                 os.fchown(file, member.uid, member.gid)
@@ -148,7 +147,7 @@ class Tree:
         for offset, length in member.segments or ():
             os.lseek(file, offset, os.SEEK_SET)
             for piece in self._source.pieces(length):
-                _write(file, piece)
+                write(file, piece)
         os.ftruncate(file, member.length)
 
     def _folder(self, member: Member, path: bytes) -> None:
@@ -313,18 +312,3 @@ class Tree:
             self.inodes -= 1
             if stat.S_ISREG(status.st_mode):
                 self.size -= min(self.size, status.st_size, 512 * status.st_blocks)
-
-
-def _write(file: int, piece: memoryview) -> None:
-    written = os.write(file, piece)
-    while written < len(piece):
-        written += os.write(file, piece[written:])
-
-
-def _failure(name: bytes, error: OSError) -> Exception:
-    reason = error.strerror or str(error)
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return ResourceExhausted(f"cannot unpack {shown(name)}: {reason}; free space or inodes, or remove images")
-    if error.errno in {errno.ENAMETOOLONG, errno.EFBIG}:
-        return InvalidArgument(f"the layer's entry {shown(name)} cannot be on this file system: {reason}")
-    return Internal(f"cannot unpack {shown(name)}: {reason}")

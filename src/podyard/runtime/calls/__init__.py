@@ -1,0 +1,9 @@
+"""The calls of the RuntimeService, one file for each noun, one method for each call, named as the protocol names it.
+
+    base.py        what they share
+    node.py        Version, Status, RuntimeConfig
+    sandboxes.py   pod sandboxes
+    containers.py  containers, ExecSync, logs
+
+Requests are checked here, before anything is touched; what changes the host is an operation.
+"""
