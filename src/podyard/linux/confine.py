@@ -35,7 +35,6 @@ _ALL_IN_ROOT = (
 )
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
 _libc.capset.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
 
 
@@ -65,7 +64,7 @@ def confine(root: str, capabilities: Iterable[int], limits: Mapping[int, int], r
         hard = resource.getrlimit(number)[1]
         least = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(number, (least, least))
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1)
     folder = os.open("/", os.O_PATH | os.O_DIRECTORY)
     locked = landlock.restrict({folder: _ALL_IN_ROOT, **dict.fromkeys(read_only, landlock.READ_FOLDER)})
     os.close(folder)
@@ -76,20 +75,11 @@ def confine(root: str, capabilities: Iterable[int], limits: Mapping[int, int], r
 def _keep(capabilities: frozenset[int], last: int) -> None:
     for capability in range(last + 1):
         if capability not in capabilities:
-            _prctl(_PR_CAPBSET_DROP, capability)
+            libc.prctl(_PR_CAPBSET_DROP, capability)
     mask = sum(1 << capability for capability in capabilities)
     low, high = mask & 0xFFFFFFFF, mask >> 32
     # capset(2): effective, permitted and inheritable, in two halves.
     data = struct.pack("=6I", low, low, 0, high, high, 0)
     if _libc.capset(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), data) != 0:
-        raise _error("capset")
-
-
-def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, value, 0, 0, 0) != 0:
-        raise _error(f"prctl {option}")
-
-
-def _error(subject: str) -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, os.strerror(number), subject)
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "capset")

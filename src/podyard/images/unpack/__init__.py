@@ -9,7 +9,7 @@ pax.py       the records of extended headers
 sparse.py    maps of sparse files
 reader.py    the archive's members, with all headers that belong to one taken together
 tree.py      members written into the root
-entries.py   owners, modes, times and extended attributes
+entries.py   what one member's file gets, and what a refusal means
 paths.py     where a member's name leads inside the root, whatever links say
 below.py     the directories of the layers below
 """

@@ -64,7 +64,8 @@ class Attributes:
     def set(self, path: bytes, values: dict[bytes, bytes]) -> None:
         """Set attributes of the file at a canonical path, never through a link.
 
-        Raises InvalidArgument for one that the kernel calls wrong, OSError when it cannot be stored.
+        Raises InvalidArgument for one that the kernel calls wrong, ResourceExhausted for one that does not fit, OSError
+        when it cannot be stored.
         """
         for name, value in values.items():
             if not name.startswith(_ALLOWED) or name.startswith(_FORBIDDEN + _ALSO_FORBIDDEN) or b"\0" in name:
@@ -79,6 +80,11 @@ class Attributes:
                     raise InvalidArgument(
                         f"the kernel refuses the attribute {shown(name)} of the layer's entry {shown(path)}: "
                         f"{error.strerror}"
+                    ) from error
+                elif error.errno == errno.ENOSPC:
+                    raise ResourceExhausted(
+                        f"the attribute {shown(name)} of {len(value)} bytes of the layer's entry {shown(path)} does "
+                        "not fit: the disk is full, or the file system has too little room for one file's attributes"
                     ) from error
                 else:
                     raise

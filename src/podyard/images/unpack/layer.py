@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -73,46 +74,43 @@ async def unpack_layer(
 async def _follow(
     worker: subprocess.Popen[bytes], blob: Path, stall: float, on_progress: Callable[[int], None] | None
 ) -> UnpackResult:
-    try:
-        output, complaints = await _reader(worker.stdout), await _reader(worker.stderr)
-    except asyncio.CancelledError:
-        # The one that was not reached belongs to nobody.
-        assert worker.stderr is not None
-        worker.stderr.close()
-        raise
-    complaint = asyncio.create_task(complaints.read(_LINE_LIMIT))
-    try:
-        while True:
+    with ExitStack() as until_read:
+        output = await _reader(worker.stdout, until_read)
+        complaints = await _reader(worker.stderr, until_read)
+        complaint = asyncio.create_task(complaints.read(_LINE_LIMIT))
+        until_read.callback(complaint.cancel)
+        try:
+            while True:
+                async with asyncio.timeout(stall):
+                    line = await output.readline()
+                if not line:
+                    break
+                message = json.loads(line)
+                if "read" in message:
+                    if on_progress is not None:
+                        on_progress(message["read"])
+                elif "error" in message:
+                    status, text = message["error"]
+                    raise errors.for_status(status, text)
+                else:
+                    result = message["result"]
+                    return UnpackResult(**{**result, "left_out": tuple(result["left_out"])})
             async with asyncio.timeout(stall):
-                line = await output.readline()
-            if not line:
-                break
-            message = json.loads(line)
-            if "read" in message:
-                if on_progress is not None:
-                    on_progress(message["read"])
-            elif "error" in message:
-                status, text = message["error"]
-                raise errors.for_status(status, text)
-            else:
-                result = message["result"]
-                return UnpackResult(**{**result, "left_out": tuple(result["left_out"])})
-        async with asyncio.timeout(stall):
-            await process.ended(worker.pid)
-            code = worker.wait()
-            last = (await complaint).decode(errors="replace").strip().rpartition("\n")[2]
-        raise errors.Internal(f"the unpack worker for {blob} ended with exit code {code}: {last or 'it said nothing'}")
-    except TimeoutError:
-        raise errors.DeadlineExceeded(
-            f"the unpack worker for {blob} made no progress for {stall:g} s; is the disk overloaded or gone?"
-        ) from None
-    finally:
-        complaint.cancel()
+                await process.ended(worker.pid)
+                code = worker.wait()
+                last = (await complaint).decode(errors="replace").strip().rpartition("\n")[2]
+        except TimeoutError:
+            raise errors.DeadlineExceeded(
+                f"the unpack worker for {blob} made no progress for {stall:g} s; is the disk overloaded or gone?"
+            ) from None
+    raise errors.Internal(f"the unpack worker for {blob} ended with exit code {code}: {last or 'it said nothing'}")
 
 
-async def _reader(pipe: Any) -> asyncio.StreamReader:
+async def _reader(pipe: Any, closing: ExitStack) -> asyncio.StreamReader:
     reader = asyncio.StreamReader(limit=_LINE_LIMIT)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
+    closing.callback(transport.close)
     return reader
 
 
@@ -124,3 +122,8 @@ async def _end(worker: subprocess.Popen[bytes], blob: Path) -> None:
         await asyncio.to_thread(worker.wait, _END_LIMIT)
     except subprocess.TimeoutExpired:
         raise errors.Internal(f"the unpack worker for {blob} cannot be killed: the disk does not answer") from None
+    finally:
+        # Those that were not reached, when the caller went away very early.
+        for pipe in (worker.stdout, worker.stderr):
+            if pipe is not None:
+                pipe.close()

@@ -137,3 +137,16 @@ async def test_a_bug_in_the_worker_is_told_with_its_last_words(tmp_path: Path) -
             diff_id=digest(ARCHIVE),
             limits=Limits(entries="many"),  # type: ignore[arg-type]
         )
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_caller_that_goes_away_at_once_leaves_nothing(fed: Fed, turns: int) -> None:
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    task = fed.start()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0)
+    assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
