@@ -23,13 +23,31 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from podyard.cri import services
-from podyard.errors import FailedPrecondition, Internal, InvalidArgument, PodyardError, Unimplemented, translate
+from podyard.errors import (
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    PodyardError,
+    ResourceExhausted,
+    Unimplemented,
+    translate,
+)
 from podyard.operations import Trace
 
 logger = logging.getLogger(__name__)
 
 MESSAGE_LIMIT = 16 << 20
-"""Bytes of a request: the kubelet's own limit for answers."""
+"""Bytes of a request, and of a list: the kubelet's own limit for answers."""
+
+LISTS = {
+    "ListPodSandbox": "StreamPodSandboxes",
+    "ListContainers": "StreamContainers",
+    "ListContainerStats": "StreamContainerStats",
+    "ListPodSandboxStats": "StreamPodSandboxStats",
+    "ListPodSandboxMetrics": "StreamPodSandboxMetrics",
+    "ListImages": "StreamImages",
+}
+"""The calls whose answers grow with the number of containers or images, and those that send the same in parts."""
 
 STATUS_LIMIT = 4096
 """Bytes of an error's text as it is sent, escapes included: gRPC clients refuse more than 8 KiB of metadata."""
@@ -96,16 +114,15 @@ class Server:
                 continue
             if method.name == "Version":
                 call = _with_version(call, version)
-            # Requests are parsed in the call's own code, so that one that cannot be is refused like any other.
-            handlers[method.name] = grpc.unary_unary_rpc_method_handler(
-                self._wrap(method, call), response_serializer=method.response.SerializeToString
-            )
+            # Requests are parsed in the call's own code, so that one that cannot be is refused like any other; answers
+            # are serialized there, so that one that is too long is.
+            handlers[method.name] = grpc.unary_unary_rpc_method_handler(self._wrap(method, call))
         return grpc.method_handlers_generic_handler(services.service_name(version, service), handlers)
 
     def _wrap(
         self, method: services.Method, call: Callable[[Any], Awaitable[Any]]
-    ) -> Callable[[bytes, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]:
-        async def handle(content: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+    ) -> Callable[[bytes, grpc.aio.ServicerContext[Any, Any]], Awaitable[bytes]]:
+        async def handle(content: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
             reason = self._gate()
             if reason:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, reason)
@@ -114,19 +131,24 @@ class Server:
             try:
                 request = _parsed(method, content)
                 with trace.active():
-                    return await call(request)
+                    answer: bytes = (await call(request)).SerializeToString()
+                _check_length(method.name, answer)
             except Exception as error:
                 await _abort(context, method.name, error)
             finally:
                 if time.monotonic() - began > self._slow_call:
                     logger.warning("slow call: %s", trace)
+            return answer
 
         return handle
 
     def _wrap_stream(
         self, method: services.Method, call: Callable[[Any], AsyncGenerator[Any, None]]
     ) -> Callable[[bytes, grpc.aio.ServicerContext[Any, Any]], AsyncIterator[Any]]:
-        """``call`` is an async generator; it is closed when its client goes away or the server stops."""
+        """``call`` returns an async generator; it is closed when its client goes away or the server stops.
+
+        The call's headers are sent before the first answer is there: to the client they say that it is being served.
+        """
 
         async def handle(content: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             reason = self._gate()
@@ -134,6 +156,7 @@ class Server:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, reason)
             try:
                 async with contextlib.aclosing(call(_parsed(method, content))) as answers:
+                    await context.send_initial_metadata(())
                     async for answer in answers:
                         yield answer
             except Exception as error:
@@ -147,6 +170,15 @@ def _parsed(method: services.Method, content: bytes) -> Any:
         return method.request.FromString(content)
     except DecodeError as error:
         raise InvalidArgument(f"the request is no {method.request.__name__}: {error}") from error
+
+
+def _check_length(name: str, answer: bytes) -> None:
+    """Raise ResourceExhausted for a list that no client would take; other answers are the client's to refuse."""
+    if name in LISTS and len(answer) > MESSAGE_LIMIT:
+        raise ResourceExhausted(
+            f"the answer to {name} has {len(answer)} bytes, and CRI clients take {MESSAGE_LIMIT} at most: narrow the "
+            f"filter, or call {LISTS[name]}, which sends the list in parts"
+        )
 
 
 def _not_built(method: services.Method) -> grpc.RpcMethodHandler:

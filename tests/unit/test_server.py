@@ -15,8 +15,8 @@ import grpc.aio
 import pytest
 
 from podyard import errors
-from podyard.cri import api
-from podyard.server import STATUS_LIMIT, Server
+from podyard.cri import api, services
+from podyard.server import LISTS, MESSAGE_LIMIT, STATUS_LIMIT, Server
 
 Ask = Callable[[str, bytes], Awaitable[bytes]]
 
@@ -26,6 +26,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.length = 0
         self.closed = asyncio.Event()
 
     async def Version(self, request: api.VersionRequest, api_version: str = "") -> api.VersionResponse:
@@ -36,6 +37,12 @@ class Runtime:
             raise self.error
         return api.StartContainerResponse()
 
+    async def ListContainers(self, request: api.ListContainersRequest) -> api.ListContainersResponse:
+        return api.ListContainersResponse(containers=[api.Container(id="x" * self.length)])
+
+    async def ContainerStatus(self, request: api.ContainerStatusRequest) -> api.ContainerStatusResponse:
+        return api.ContainerStatusResponse(info={"info": "x" * self.length})
+
     async def StreamContainers(
         self, request: api.StreamContainersRequest
     ) -> AsyncGenerator[api.StreamContainersResponse, None]:
@@ -45,6 +52,15 @@ class Runtime:
             if self.error is not None:
                 raise self.error
             await asyncio.Event().wait()
+        finally:
+            self.closed.set()
+
+    async def GetContainerEvents(
+        self, request: api.GetEventsRequest
+    ) -> AsyncGenerator[api.ContainerEventResponse, None]:
+        try:
+            await asyncio.Event().wait()
+            yield api.ContainerEventResponse()
         finally:
             self.closed.set()
 
@@ -114,7 +130,7 @@ async def test_a_call_that_is_not_built_is_named(ask: Ask, call: str) -> None:
     assert call in text
 
 
-@pytest.mark.parametrize("call", ["StreamPodSandboxes", "GetContainerEvents"])
+@pytest.mark.parametrize("call", ["StreamPodSandboxes", "StreamContainerStats"])
 async def test_a_stream_that_is_not_built_is_refused_cleanly(
     channel: grpc.aio.Channel, call: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -285,3 +301,34 @@ async def test_a_call_in_flight_gets_its_answer_while_the_server_closes(tmp_path
         go_on.set()
         assert api.VersionResponse.FromString(await call).runtime_name == "slow"
         await closing
+
+
+async def test_a_list_that_no_client_would_take_is_refused_and_the_stream_is_named(ask: Ask, runtime: Runtime) -> None:
+    runtime.length = MESSAGE_LIMIT
+    status, text = await refusal(ask("/runtime.v1.RuntimeService/ListContainers"))
+    assert status == "RESOURCE_EXHAUSTED"
+    assert "StreamContainers" in text
+    assert "filter" in text
+
+
+async def test_other_long_answers_are_sent(channel: grpc.aio.Channel, runtime: Runtime, tmp_path: Path) -> None:
+    runtime.length = MESSAGE_LIMIT
+    options = [("grpc.max_receive_message_length", -1)]
+    async with grpc.aio.insecure_channel(f"unix:{tmp_path / 'x.sock'}", options=options) as patient:
+        content = await patient.unary_unary("/runtime.v1.RuntimeService/ContainerStatus")(b"", timeout=20)
+    assert len(content) > MESSAGE_LIMIT
+
+
+def test_every_list_that_has_a_stream_names_it() -> None:
+    calls = {method.name: method for service in services.METHODS.values() for method in service}
+    assert set(LISTS.values()) == {name for name in calls if name.startswith("Stream")}
+    assert all(calls[stream].server_streaming and not calls[unary].server_streaming for unary, stream in LISTS.items())
+
+
+async def test_a_stream_tells_that_it_is_served_before_it_has_something_to_say(
+    channel: grpc.aio.Channel, runtime: Runtime
+) -> None:
+    stream = channel.unary_stream("/runtime.v1.RuntimeService/GetContainerEvents")(b"", timeout=10)
+    await stream.initial_metadata()
+    stream.cancel()
+    await asyncio.wait_for(runtime.closed.wait(), 10)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import AsyncGenerator
 
 from podyard.cri import api
+from podyard.cri.parts import parts
 from podyard.errors import InvalidArgument
 from podyard.images.auth import Credentials
 from podyard.images.manifest import chain_ids, parse_configuration
@@ -36,6 +38,12 @@ class ImageService:
             images = self._store.images()
             self._messages = {image.id: (image, self._message(image)) for image in images}
         return api.ListImagesResponse(images=[self._message(image) for image in images])
+
+    async def StreamImages(self, request: api.StreamImagesRequest) -> AsyncGenerator[api.StreamImagesResponse, None]:
+        """All images, or the one that the filter names, in parts."""
+        answer = await self.ListImages(api.ListImagesRequest(filter=request.filter))
+        for part in parts(answer.images):
+            yield api.StreamImagesResponse(images=part)
 
     async def ImageStatus(self, request: api.ImageStatusRequest) -> api.ImageStatusResponse:
         """One image; an empty answer when it is not here."""
