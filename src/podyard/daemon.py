@@ -28,6 +28,7 @@ from podyard.operations import Engine, Hooks, Journal
 from podyard.runtime.container_create import CreateContainer
 from podyard.runtime.container_remove import ReapContainer
 from podyard.runtime.context import Context, Handler, Paths
+from podyard.runtime.events import Events
 from podyard.runtime.exits import Watcher
 from podyard.runtime.restart import reconcile
 from podyard.runtime.sandbox_stop import RemovePodSandbox
@@ -80,6 +81,7 @@ async def _serve(config: Config) -> None:
         await stopping.wait()
         _notify("STOPPING=1")
         logger.info("stopping; containers go on")
+        context.events.close()
         await server.close(STOP_PATIENCE)
         await context.engine.close(STOP_PATIENCE)
 
@@ -148,6 +150,7 @@ async def _context(
         config=config,
         paths=paths,
         store=store,
+        events=Events(store),
         engine=engine,
         images=images,
         network=network,

@@ -8,6 +8,7 @@ from podyard.errors import NotFound, PodyardError
 from podyard.lifecycle import containers
 from podyard.operations import Operation, Step
 from podyard.runtime.context import Context, now
+from podyard.runtime.store import ContainerEntry
 
 
 class StartContainer(Operation[None]):
@@ -36,6 +37,10 @@ class StartContainer(Operation[None]):
         entry = self.context.store.containers.get(self.subject)
         if entry is None:
             raise NotFound(f"container {self.subject[:12]} was removed before it was started")
+        with entry.starting():
+            await self._start(entry)
+
+    async def _start(self, entry: ContainerEntry) -> None:
         containers.check_may_start(entry.record)
         runtime = self.context.runtime(entry.record.runtime)
         began = now()  # before the start: a short process may have ended when it returns

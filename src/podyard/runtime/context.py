@@ -16,6 +16,7 @@ from podyard.oci.monitor import Monitor
 from podyard.oci.probe import Features
 from podyard.oci.runtime import OciRuntime
 from podyard.operations import Engine
+from podyard.runtime.events import Events
 from podyard.runtime.exits import Watcher
 from podyard.runtime.store import Store
 
@@ -70,6 +71,7 @@ class Context:
     config: Config
     paths: Paths
     store: Store
+    events: Events
     engine: Engine
     images: ImageStore
     network: Network

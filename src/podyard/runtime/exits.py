@@ -34,13 +34,21 @@ class Watcher:
         """Watch a container through its monitor."""
         target = entry.record.process
         assert target is not None
-        _call_at_end(target.monitor_pid, target.monitor_start_time, lambda _: self._monitor_ended(entry))
+        _call_at_end(
+            target.monitor_pid,
+            target.monitor_start_time,
+            lambda _: entry.unless_starting(lambda: self._monitor_ended(entry)),
+        )
 
     def watch_process(self, entry: ContainerEntry, why: str) -> None:
         """Watch a container whose monitor is gone: its exit code is known only if it has become podyard's child."""
         target = entry.record.process
         assert target is not None
-        _call_at_end(target.pid, target.start_time, lambda code: self._process_ended(entry, code, why))
+        _call_at_end(
+            target.pid,
+            target.start_time,
+            lambda code: entry.unless_starting(lambda: self._process_ended(entry, code, why)),
+        )
 
     def watch_infra(self, entry: SandboxEntry) -> None:
         """Watch a sandbox's infra process, where it has one: the sandbox is not ready without it."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from podyard.runtime.calls.containers import ContainerCalls
+from podyard.runtime.calls.events import EventCalls
 from podyard.runtime.calls.node import NodeCalls
 from podyard.runtime.calls.sandboxes import SandboxCalls
 from podyard.runtime.calls.streams import StreamCalls
 
 
-class RuntimeService(NodeCalls, StreamCalls, SandboxCalls, ContainerCalls):
+class RuntimeService(NodeCalls, StreamCalls, SandboxCalls, ContainerCalls, EventCalls):
     """All calls. A call that streams is an async generator."""

@@ -7,6 +7,9 @@ message: building messages costs much more than sending them.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from podyard.cri import api
 from podyard.errors import NotFound
@@ -45,6 +48,7 @@ class ContainerEntry:
     def __init__(self, record: Container) -> None:
         self.config = api.ContainerConfig.FromString(record.config)
         self.ended = asyncio.Event()
+        self._after_start: list[Callable[[], None]] | None = None
         self.record = record
 
     @property
@@ -59,6 +63,46 @@ class ContainerEntry:
         if record.state == "exited":
             self.ended.set()
 
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """While its start is carried out and recorded."""
+        waiting: list[Callable[[], None]] = []
+        self._after_start = waiting
+        try:
+            yield
+        finally:
+            self._after_start = None
+            for call in waiting:
+                call()
+
+    def unless_starting(self, call: Callable[[], None]) -> None:
+        """Call now, or as soon as the start in flight is recorded: a short process ends before it is."""
+        if self._after_start is None:
+            call()
+        else:
+            self._after_start.append(call)
+
+
+@dataclass(frozen=True)
+class SandboxChange:
+    """A sandbox's record ``before`` (None: it is new) and ``after`` (None: it is forgotten)."""
+
+    entry: SandboxEntry
+    before: Sandbox | None
+    after: Sandbox | None
+
+
+@dataclass(frozen=True)
+class ContainerChange:
+    """A container's record ``before`` (None: it is new) and ``after`` (None: it is forgotten)."""
+
+    entry: ContainerEntry
+    before: Container | None
+    after: Container | None
+
+
+Change = SandboxChange | ContainerChange
+
 
 class Store:
     """All sandboxes and containers that exist. What an operation is still making is not here yet."""
@@ -67,6 +111,8 @@ class Store:
         self._records = records
         self.sandboxes: dict[str, SandboxEntry] = {}
         self.containers: dict[str, ContainerEntry] = {}
+        self.observers: list[Callable[[Change], None]] = []
+        """Called after each change, in order; they must not raise and not wait."""
         self._sandbox_names: dict[SandboxName, str] = {}
         self._container_names: dict[ContainerName, str] = {}
         for sandbox in records.sandboxes():
@@ -107,22 +153,26 @@ class Store:
         """Write a new or changed sandbox."""
         self._records.save_sandbox(record)
         entry = self.sandboxes.get(record.id)
+        before = entry.record if entry else None
         if entry is None:
             entry = SandboxEntry(record)
             self._remember_sandbox(entry)
         else:
             entry.record = record
+        self._tell(SandboxChange(entry, before, record))
         return entry
 
     def save_container(self, record: Container) -> ContainerEntry:
         """Write a new or changed container."""
         self._records.save_container(record)
         entry = self.containers.get(record.id)
+        before = entry.record if entry else None
         if entry is None:
             entry = ContainerEntry(record)
             self._remember_container(entry)
         else:
             entry.record = record
+        self._tell(ContainerChange(entry, before, record))
         return entry
 
     def delete_sandbox(self, sandbox_id: str) -> None:
@@ -131,6 +181,7 @@ class Store:
         entry = self.sandboxes.pop(sandbox_id, None)
         if entry is not None:
             self._sandbox_names.pop(sandbox_name(entry.config), None)
+            self._tell(SandboxChange(entry, entry.record, None))
 
     def delete_container(self, container_id: str) -> None:
         """Forget a container; one that is not known is fine."""
@@ -138,10 +189,15 @@ class Store:
         entry = self.containers.pop(container_id, None)
         if entry is not None:
             self._container_names.pop(container_name(entry.record.sandbox_id, entry.config), None)
+            self._tell(ContainerChange(entry, entry.record, None))
 
     def images_in_use(self) -> set[str]:
         """The ids of the images whose layers a container's root file system is made of."""
         return {entry.record.image_id for entry in self.containers.values()}
+
+    def _tell(self, change: Change) -> None:
+        for observer in self.observers:
+            observer(change)
 
     def _remember_sandbox(self, entry: SandboxEntry) -> None:
         self.sandboxes[entry.record.id] = entry
