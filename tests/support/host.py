@@ -56,6 +56,8 @@ def _processes() -> Iterator[str]:
             name = (folder / "comm").read_text().strip()
         except OSError:
             continue
+        if not words[0]:
+            continue  # a zombie (or a kernel thread): what collects it is not podyard, which has ended
         if name.startswith(OURS) or any(word.endswith((b"/podyard", b"/conmon")) for word in words[:3]):
             yield f"{folder.name} {b' '.join(words).decode(errors='replace')[:200]}"
 

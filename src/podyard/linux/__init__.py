@@ -6,5 +6,7 @@ namespaces.py  namespaces pinned to files, without a process
 cgroups.py     cgroup v1, v2 and hybrid hosts
 orphans.py     processes that tools leave behind
 process.py     host tools run as subprocesses, watched through pidfds
+confine.py     a worker process that gives up what it does not need
+landlock.py    and may reach one directory only
 resolve.py     paths resolved inside a root, whatever the links in it say
 """
