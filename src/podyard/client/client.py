@@ -24,10 +24,18 @@ PATIENCE = 5.0
 class Client:
     """A runtime that was found usable. Made by ``connect``; an asynchronous context manager that closes it."""
 
-    def __init__(self, runtime: Connection, images: Connection, runtime_version: str, image_version: str) -> None:
+    def __init__(
+        self,
+        runtime: Connection,
+        images: Connection,
+        runtime_version: str,
+        image_version: str,
+        *,
+        streamed_lists: bool = False,
+    ) -> None:
         self._connections = [runtime] if runtime is images else [runtime, images]
-        self.runtime = RuntimeClient(runtime, runtime_version)
-        self.images = ImageClient(images, image_version)
+        self.runtime = RuntimeClient(runtime, runtime_version, streamed_lists=streamed_lists)
+        self.images = ImageClient(images, image_version, streamed_lists=streamed_lists)
         self.admin = AdminClient(runtime, services.ADMIN)
 
     @classmethod
@@ -38,11 +46,13 @@ class Client:
         *,
         versions: Sequence[str] = services.VERSIONS,
         timeout: float = PATIENCE,
+        streamed_lists: bool = False,
     ) -> Self:
         """Connect as a kubelet does, and choose for each service the newest version that both ends speak.
 
         ``image_endpoint``: where the ImageService is; by default the runtime's. ``versions``: those that may be spoken,
         in any order; ("v1",) is what a kubelet from 1.26 on does. ``timeout``: seconds for each service.
+        ``streamed_lists``: ask for lists by the Stream* calls, and in one piece only where the runtime lacks them.
 
         Raises InvalidArgument for an endpoint or version that cannot be, and EndpointError when a service is not usable
         (``negotiate`` says when).
@@ -58,7 +68,7 @@ class Client:
         except BaseException:
             await asyncio.gather(runtime.close(), images.close())
             raise
-        return cls(runtime, images, runtime_version, image_version)
+        return cls(runtime, images, runtime_version, image_version, streamed_lists=streamed_lists)
 
     @property
     def runtime_version(self) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 import grpc
 import grpc.aio
@@ -72,24 +72,64 @@ class Connection:
         after ``timeout``, Internal when the answer cannot be read or lacks what a kubelet demands, Cancelled when the
         connection is closed meanwhile, FailedPrecondition when it was before, and what the runtime answers.
         """
-        if self._closing.is_set():
-            raise FailedPrecondition(f"the connection to {self.endpoint} is closed: {method.name} was not sent")
+        self._check_open(method)
         send = self._channel.unary_unary(f"/{service}/{method.name}")
         try:
             content = await send(request.SerializeToString(), timeout=None if timeout == math.inf else timeout)
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error, self.endpoint, method.name, timeout) from error
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._closing.is_set() and task is not None and not task.cancelling():
-                raise Cancelled(f"the connection to {self.endpoint} was closed during {method.name}") from None
+            self._check_cancelled(method)
             raise
-        try:
-            answer = method.response.FromString(content)
-        except DecodeError as error:
-            raise Internal(f"{self.endpoint} answered {method.name} with something else: {error}") from error
+        answer = self._parsed(method, content)
         check_answer(answer, method.name, self.endpoint)
         return answer
+
+    async def stream(
+        self,
+        service: str,
+        method: services.Method,
+        request: Message,
+        timeout: float,
+        on_open: Callable[[], None] | None = None,
+    ) -> AsyncGenerator[Message, None]:
+        """Send a request to a call that answers with a stream; the answers, as they come.
+
+        ``timeout``: seconds for the whole stream; ``math.inf`` for none. ``on_open`` is called when the runtime serves
+        the call; some runtimes let that be known with the first answer only. Raises as ``call`` does.
+        """
+        self._check_open(method)
+        begin = self._channel.unary_stream(f"/{service}/{method.name}")
+        answers = begin(request.SerializeToString(), timeout=None if timeout == math.inf else timeout)
+        try:
+            await answers.initial_metadata()
+            if on_open is not None and not answers.done():
+                on_open()
+            async for content in answers:
+                yield self._parsed(method, content)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, self.endpoint, method.name, timeout) from error
+        except asyncio.CancelledError:
+            self._check_cancelled(method)
+            raise
+        finally:
+            answers.cancel()
+
+    def _check_open(self, method: services.Method) -> None:
+        if self._closing.is_set():
+            raise FailedPrecondition(f"the connection to {self.endpoint} is closed: {method.name} was not sent")
+
+    def _check_cancelled(self, method: services.Method) -> None:
+        """Raise Cancelled where it is not the caller's task that was cancelled, but the connection that was closed."""
+        task = asyncio.current_task()
+        if self._closing.is_set() and task is not None and not task.cancelling():
+            raise Cancelled(f"the connection to {self.endpoint} was closed during {method.name}") from None
+
+    def _parsed(self, method: services.Method, content: bytes) -> Message:
+        try:
+            return method.response.FromString(content)
+        except DecodeError as error:
+            raise Internal(f"{self.endpoint} answered {method.name} with something else: {error}") from error
 
     async def close(self) -> None:
         """Hang up; calls in flight end with Cancelled. Closing twice is no error."""

@@ -29,6 +29,9 @@ class ImageClient(ServiceClient):
 
     async def list_images(self, filter: api.ImageFilter | None = None) -> list[api.Image]:
         """The images that fit a filter, or all."""
+        found = await self._streamed("StreamImages", api.StreamImagesRequest(filter=filter))
+        if found is not None:
+            return [image for part in found for image in part.images]
         answer: api.ListImagesResponse = await self.call("ListImages", api.ListImagesRequest(filter=filter))
         return list(answer.images)
 

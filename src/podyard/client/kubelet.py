@@ -25,9 +25,11 @@ def time_limit(request: Message) -> float:
             return 240.0
         case api.StopContainerRequest():
             return _PATIENCE + max(request.timeout, 0)
+        case api.CheckpointContainerRequest():
+            return _PATIENCE + request.timeout if request.timeout > 0 else math.inf
         case api.ExecSyncRequest():
             return _PATIENCE + request.timeout if request.timeout > 0 else math.inf
-        case api.PullImageRequest() | admin.LoadImagesRequest():
+        case api.PullImageRequest() | admin.LoadImagesRequest() | api.GetEventsRequest():
             return math.inf
     return _PATIENCE
 

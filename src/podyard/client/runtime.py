@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 from podyard.client.service import ServiceClient
 from podyard.cri import api
@@ -32,6 +32,22 @@ class RuntimeClient(ServiceClient):
         answer: api.RuntimeConfigResponse = await self.call("RuntimeConfig", api.RuntimeConfigRequest())
         return answer
 
+    async def update_runtime_config(self, pod_cidr: str) -> None:
+        """Tell which addresses pods get. ``pod_cidr``: one subnet, or one of each family with a comma between."""
+        config = api.RuntimeConfig(network_config=api.NetworkConfig(pod_cidr=pod_cidr))
+        await self.call("UpdateRuntimeConfig", api.UpdateRuntimeConfigRequest(runtime_config=config))
+
+    def get_container_events(
+        self, on_open: Callable[[], None] | None = None
+    ) -> AsyncGenerator[api.ContainerEventResponse, None]:
+        """What happens to sandboxes and containers from now on, until the generator is closed.
+
+        ``on_open`` is called when the runtime serves the stream: nothing that happens later is missed. Raises
+        ResourceExhausted when events were not read quickly enough, Unavailable when the runtime stops, and then one has
+        to list everything and subscribe again.
+        """
+        return self.stream("GetContainerEvents", api.GetEventsRequest(), on_open=on_open)
+
     # --- sandboxes
 
     async def run_pod_sandbox(self, config: api.PodSandboxConfig, handler: str = "") -> str:
@@ -56,8 +72,21 @@ class RuntimeClient(ServiceClient):
 
     async def list_pod_sandbox(self, filter: api.PodSandboxFilter | None = None) -> list[api.PodSandbox]:
         """The sandboxes that fit a filter, or all."""
+        found = await self._streamed("StreamPodSandboxes", api.StreamPodSandboxesRequest(filter=filter))
+        if found is not None:
+            return [sandbox for part in found for sandbox in part.pod_sandboxes]
         answer: api.ListPodSandboxResponse = await self.call("ListPodSandbox", api.ListPodSandboxRequest(filter=filter))
         return list(answer.items)
+
+    async def update_pod_sandbox_resources(
+        self,
+        id: str,
+        resources: api.LinuxContainerResources | None = None,
+        overhead: api.LinuxContainerResources | None = None,
+    ) -> None:
+        """Tell the limits of all containers of a sandbox together, and what the sandbox itself takes beside them."""
+        request = api.UpdatePodSandboxResourcesRequest(pod_sandbox_id=id, resources=resources, overhead=overhead)
+        await self.call("UpdatePodSandboxResources", request)
 
     # --- containers
 
@@ -89,8 +118,24 @@ class RuntimeClient(ServiceClient):
 
     async def list_containers(self, filter: api.ContainerFilter | None = None) -> list[api.Container]:
         """The containers that fit a filter, or all."""
+        found = await self._streamed("StreamContainers", api.StreamContainersRequest(filter=filter))
+        if found is not None:
+            return [container for part in found for container in part.containers]
         answer: api.ListContainersResponse = await self.call("ListContainers", api.ListContainersRequest(filter=filter))
         return list(answer.containers)
+
+    async def update_container_resources(self, id: str, resources: api.LinuxContainerResources) -> None:
+        """Change a container's limits; those that are 0 or empty in ``resources`` stay as they are."""
+        request = api.UpdateContainerResourcesRequest(container_id=id, linux=resources)
+        await self.call("UpdateContainerResources", request)
+
+    async def checkpoint_container(self, id: str, location: str, timeout: int = 0) -> None:
+        """Save a running container to an archive on the runtime's host; it goes on running.
+
+        ``location``: the archive's absolute path. ``timeout``: seconds, 0 for no limit.
+        """
+        request = api.CheckpointContainerRequest(container_id=id, location=location, timeout=timeout)
+        await self.call("CheckpointContainer", request)
 
     async def exec_sync(self, id: str, cmd: Iterable[str], timeout: int = 0) -> api.ExecSyncResponse:
         """Run a command in a container to its end: its output and exit code.

@@ -225,16 +225,14 @@ async def test_text_that_is_not_ascii_and_bytes_in_variables_arrive_unchanged(ru
     assert calls.asked("CreateContainer")[0].config == config
 
 
-async def test_a_list_of_nearly_16_mib_arrives_and_a_longer_one_is_told(runtimes: Any, make_runtime: Any) -> None:
-    answers = [api.ListContainersResponse(containers=[api.Container(id="c" * (15 << 20))])]
-    answers.append(api.ListContainersResponse(containers=[api.Container(id="c" * (16 << 20))]))
+async def test_an_answer_of_nearly_16_mib_arrives_and_a_longer_one_is_told(runtimes: Any, make_runtime: Any) -> None:
+    answers = [api.ExecSyncResponse(stdout=b"c" * (15 << 20)), api.ExecSyncResponse(stdout=b"c" * (16 << 20))]
 
     async def answer(_request: Any) -> Any:
         return answers.pop(0)
 
-    await runtimes.serve(calls=make_runtime(ListContainers=answer))
+    await runtimes.serve(calls=make_runtime(ExecSync=answer))
     async with await Client.connect(str(runtimes.path)) as client:
-        (container,) = await client.runtime.list_containers()
-        assert len(container.id) == 15 << 20
-        with pytest.raises(errors.ResourceExhausted, match=r"ListContainers on unix://.*narrower filter"):
-            await client.runtime.list_containers()
+        assert len((await client.runtime.exec_sync("c", ["x"])).stdout) == 15 << 20
+        with pytest.raises(errors.ResourceExhausted, match=r"ExecSync on unix://.*ask for less"):
+            await client.runtime.exec_sync("c", ["x"])

@@ -82,8 +82,10 @@ async def test_a_call_that_cannot_be_is_refused_before_it_is_sent(runtimes: Any)
             await client.images.call("Pull", api.PullImageRequest())
         with pytest.raises(errors.InvalidArgument, match="Version takes a VersionRequest, not a StatusRequest"):
             await client.runtime.call("Version", api.StatusRequest())
-        with pytest.raises(errors.Unimplemented, match="stream"):
+        with pytest.raises(errors.InvalidArgument, match=r"with a stream: it is for stream\(\)"):
             await client.runtime.call("StreamContainers", api.StreamContainersRequest())
+        with pytest.raises(errors.InvalidArgument, match=r"with one message: it is for call\(\)"):
+            await anext(client.runtime.stream("Version", api.VersionRequest()))
 
 
 async def test_a_call_without_answer_ends_after_its_time(runtimes: Any, make_runtime: Any) -> None:
