@@ -1,0 +1,1 @@
+"""The streaming server: what Exec, Attach and PortForward lead to."""
