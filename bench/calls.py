@@ -17,6 +17,9 @@ Result = TypeVar("Result")
 POD_START = ("RunPodSandbox", "CreateContainer", "StartContainer")
 """What stands between a request and a running pod of one container."""
 
+AS_KUBELET = api.NamespaceOption(pid=api.CONTAINER)
+"""What a kubelet asks for where a Pod says nothing of its namespaces."""
+
 _numbers = itertools.count(1)
 
 
@@ -42,7 +45,7 @@ def pod_config(logs: Path) -> api.PodSandboxConfig:
         metadata=api.PodSandboxMetadata(name=name, namespace="bench", uid=name),
         hostname=name,
         log_directory=str(logs / name),
-        linux=api.LinuxPodSandboxConfig(),
+        linux=api.LinuxPodSandboxConfig(security_context=api.LinuxSandboxSecurityContext(namespace_options=AS_KUBELET)),
     )
 
 
@@ -53,7 +56,9 @@ def container_config(image: str) -> api.ContainerConfig:
         image=api.ImageSpec(image=image),
         command=["sleep", "1000000"],
         log_path="main.log",
-        linux=api.LinuxContainerConfig(),
+        linux=api.LinuxContainerConfig(
+            security_context=api.LinuxContainerSecurityContext(namespace_options=AS_KUBELET)
+        ),
     )
 
 

@@ -1,0 +1,107 @@
+"""Both versions of the protocol, two sockets, and a runtime that comes back with another version."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from tests.support.images import Images
+from tests.support.pods import Kit
+from tests.support.servers import Podyard
+
+from podyard.client import Client
+from podyard.errors import EndpointError, Unavailable
+
+
+def server(folder: Path, **settings: object) -> Podyard:
+    made = Podyard(folder / "podyard", **settings)
+    made.bridge, made.subnet = "pytest-p4", "10.249.0.0/16"
+    made.folder.mkdir(exist_ok=True)
+    made.configure()
+    return made
+
+
+async def end(made: Podyard) -> None:
+    """As ``stop`` does, from inside an event loop."""
+    if made.process is not None and made.process.poll() is None:
+        made.terminate()
+    made.reset()
+
+
+async def test_a_pod_over_v1alpha2(images: Images, tmp_path: Path) -> None:
+    made = server(tmp_path, versions=["v1alpha2"])
+    made.spawn()
+    try:
+        await made.ready()
+        async with await Client.connect(made.endpoint) as client:
+            assert (client.runtime_version, client.image_version) == ("v1alpha2", "v1alpha2")
+            assert (await client.runtime.version()).runtime_api_version == "v1alpha2"
+            await client.images.pull_image(images.busybox)
+            kit = Kit(client, tmp_path / "tests", images.busybox, made.name)
+            assert await kit.shell(await kit.sandbox(), "echo over the old one") == "over the old one\n"
+            await kit.close()
+        with pytest.raises(EndpointError, match="v1"):
+            await Client.connect(made.endpoint, versions=("v1",))
+    finally:
+        await end(made)
+
+
+async def test_two_sockets(images: Images, tmp_path: Path) -> None:
+    image_socket = tmp_path / "images.sock"
+    made = server(tmp_path, image_listen=str(image_socket))
+    made.spawn()
+    try:
+        while not image_socket.exists():
+            assert made.process is not None
+            assert made.process.poll() is None
+            await asyncio.sleep(0.05)
+        async with await Client.connect(made.endpoint, f"unix://{image_socket}") as client:
+            await client.images.pull_image(images.small)
+        for path in (made.socket, image_socket):
+            assert path.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(EndpointError, match="ImageService"):
+            await Client.connect(made.endpoint)
+    finally:
+        await end(made)
+
+
+async def test_a_version_that_has_gone_is_not_negotiated_again(tmp_path: Path) -> None:
+    made = server(tmp_path, versions=["v1"])
+    made.spawn()
+    try:
+        await made.ready()
+        async with await Client.connect(made.endpoint) as client:
+            assert client.runtime_version == "v1"
+            made.terminate()
+            made.settings["versions"] = ["v1alpha2"]
+            made.configure()
+            made.spawn()
+            await made.ready()
+            with pytest.raises(EndpointError, match=r"(?i)restart"):
+                await client.runtime.version()
+            made.terminate()
+            made.settings["versions"] = ["v1", "v1alpha2"]
+            made.configure()
+            made.spawn()
+            await made.ready()
+            while True:
+                try:
+                    assert (await client.runtime.version()).runtime_api_version == "v1"
+                except Unavailable:
+                    await asyncio.sleep(0.05)  # the client's own back-off before it dials again
+                else:
+                    break
+    finally:
+        await end(made)
+
+
+async def test_one_state_directory_one_daemon(tmp_path: Path) -> None:
+    made = server(tmp_path)
+    made.spawn()
+    try:
+        await made.ready()
+        with pytest.raises(AssertionError, match="another podyard uses"):
+            made.reset()
+    finally:
+        await end(made)
