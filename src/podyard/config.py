@@ -16,6 +16,7 @@ import msgspec
 from podyard.errors import ConfigError
 from podyard.images.config import ImagesConfig
 from podyard.network.config import NetworkConfig
+from podyard.stats.config import StatsConfig
 
 DEFAULT_FILE = Path("/etc/podyard/podyard.toml")
 
@@ -74,6 +75,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     runtime: RuntimeConfig = msgspec.field(default_factory=RuntimeConfig)
     images: ImagesConfig = msgspec.field(default_factory=ImagesConfig)
     network: NetworkConfig = msgspec.field(default_factory=NetworkConfig)
+    stats: StatsConfig = msgspec.field(default_factory=StatsConfig)
 
 
 def load(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:

@@ -25,6 +25,7 @@ from podyard.oci.host import read_host_facts
 from podyard.oci.monitor import Monitor
 from podyard.oci.runtime import OciRuntime
 from podyard.operations import Engine, Hooks, Journal
+from podyard.runtime import measured
 from podyard.runtime.container_create import CreateContainer
 from podyard.runtime.container_remove import ReapContainer
 from podyard.runtime.context import Context, Handler, Paths
@@ -37,6 +38,7 @@ from podyard.runtime.store import Store
 from podyard.server import Server
 from podyard.state.database import Database
 from podyard.state.records import Records
+from podyard.stats import Collector
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ async def _serve(config: Config) -> None:
         await _listen(server, config, context)
         for problem in await reconcile(context):
             logger.error("after the start: %s", problem)
+        context.stats.start()
         state[0] = ""
         _notify("READY=1")
         logger.info("serving %s on %s", ", ".join(config.versions), config.listen)
@@ -84,6 +87,7 @@ async def _serve(config: Config) -> None:
         context.events.close()
         await server.close(STOP_PATIENCE)
         await context.engine.close(STOP_PATIENCE)
+        await context.stats.close()
 
 
 async def _reset(config: Config) -> None:
@@ -162,6 +166,13 @@ async def _context(
         init=init,
         boot_id=Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
         systemd_cgroups=systemd,
+        stats=Collector(
+            config.stats,
+            lambda: measured.census(context),
+            layers=paths.root / "containers",
+            mountpoint=images.folder,
+            ifname=config.network.ifname,
+        ),
     )
     background: set[asyncio.Task[None]] = set()
 

@@ -20,7 +20,7 @@ from podyard.cli.settings import group_options
 from podyard.errors import PodyardError, translate
 
 SECTIONS: Mapping[str, Sequence[str]] = {
-    "Pods": ("run", "pods", "ps", "logs", "exec", "inspect", "stop", "rm"),
+    "Pods": ("run", "pods", "ps", "stats", "logs", "exec", "inspect", "stop", "rm"),
     "Images": ("images", "pull", "load", "rmi"),
     "Runtime": ("info", "version", "serve", "config", "reset"),
 }

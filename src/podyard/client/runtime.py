@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable
 
-from podyard.client.service import ServiceClient
+from podyard.client.statistics import StatisticsClient
 from podyard.cri import api
 
 __all__ = ["RuntimeClient"]
 
 
-class RuntimeClient(ServiceClient):
+class RuntimeClient(StatisticsClient):
     """The calls, with what they return unpacked. All raise as ``ServiceClient.call`` does."""
 
     SERVICE = "RuntimeService"

@@ -3,6 +3,7 @@
 libc.py        calls that the standard library lacks, with OSError on failure
 mounts.py      mount, unmount, what is mounted
 namespaces.py  namespaces pinned to files, without a process
+netns.py       looking into pinned network namespaces
 cgroups.py     cgroup v1, v2 and hybrid hosts
 orphans.py     processes that tools leave behind
 process.py     host tools run as subprocesses, watched through pidfds

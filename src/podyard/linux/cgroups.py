@@ -51,6 +51,12 @@ def of_process(pid: int) -> str:
     return wanted
 
 
+def of_slice(name: str) -> str:
+    """The cgroup of a systemd slice (systemd.slice(5)): a-b.slice is in a.slice."""
+    parts = name.removesuffix(".slice").split("-")
+    return "".join(f"/{'-'.join(parts[:count])}.slice" for count in range(1, len(parts) + 1))
+
+
 def oom_kills(cgroup: str) -> int:
     """How many processes of the cgroup the kernel killed for want of memory; 0 when it cannot be read."""
     path = ROOT / cgroup.lstrip("/") / "memory.events" if is_v2() else _v1("memory", cgroup) / "memory.oom_control"

@@ -10,6 +10,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 _libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
 _libc.unshare.argtypes = [ctypes.c_int]
+_libc.setns.argtypes = [ctypes.c_int, ctypes.c_int]
 _libc.syscall.restype = ctypes.c_long
 
 _SYS_OPENAT2 = 437
@@ -45,6 +46,12 @@ def unshare(flags: int) -> None:
     """unshare(2): of the calling thread."""
     if _libc.unshare(flags) != 0:
         raise _error("unshare")
+
+
+def setns(descriptor: int, kind: int) -> None:
+    """setns(2): of the calling thread. ``kind``: the CLONE_NEW… of the namespace."""
+    if _libc.setns(descriptor, kind) != 0:
+        raise _error("setns")
 
 
 def prctl(option: int, value: int) -> None:

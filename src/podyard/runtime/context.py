@@ -10,6 +10,7 @@ from pathlib import Path
 from podyard.config import Config
 from podyard.errors import FailedPrecondition, InvalidArgument
 from podyard.images.store import ImageStore
+from podyard.linux import cgroups
 from podyard.network import Network
 from podyard.oci.host import HostFacts
 from podyard.oci.monitor import Monitor
@@ -19,6 +20,7 @@ from podyard.operations import Engine
 from podyard.runtime.events import Events
 from podyard.runtime.exits import Watcher
 from podyard.runtime.store import Store
+from podyard.stats import Collector
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Context:
     init: Path
     boot_id: str
     systemd_cgroups: bool
+    stats: Collector
 
     def handler(self, name: str) -> Handler:
         """A handler by name; "" is the default one. Raises InvalidArgument, naming those there are."""
@@ -112,6 +115,19 @@ class Context:
             return requested
         ours = self.config.runtime.cgroup_parent or ("podyard.slice" if self.systemd_cgroups else "/podyard")
         return ours if self.systemd_cgroups else f"{ours}/{sandbox_id}"
+
+    def pod_cgroup(self, sandbox_id: str, requested: str) -> str:
+        """The cgroup that holds a sandbox's containers and nothing else; "" where they have none in common.
+
+        A parent that the request names is taken to be the pod's own, as a kubelet makes them.
+        """
+        if not self.systemd_cgroups:
+            return self.cgroup_parent(sandbox_id, requested)
+        return cgroups.of_slice(requested.rstrip("/").rpartition("/")[2]) if requested else ""
+
+    def scope(self, container_id: str) -> str:
+        """The cgroup of a container in podyard's own slice, under systemd."""
+        return f"{cgroups.of_slice(self.cgroup_parent('', ''))}/podyard-{container_id}.scope"
 
     def cgroups_path(self, parent: str, container_id: str) -> str:
         """A container's cgroup as the OCI spec has it (config-linux.md, cgroupsPath; systemd: slice:prefix:name)."""

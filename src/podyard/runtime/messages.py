@@ -100,6 +100,20 @@ def container_status(record: Container, config: api.ContainerConfig) -> api.Cont
     )
 
 
+def sandbox_attributes(id_: str, config: api.PodSandboxConfig) -> api.PodSandboxAttributes:
+    """What tells a sandbox from others in statistics."""
+    return api.PodSandboxAttributes(
+        id=id_, metadata=config.metadata, labels=config.labels, annotations=config.annotations
+    )
+
+
+def container_attributes(id_: str, config: api.ContainerConfig) -> api.ContainerAttributes:
+    """What tells a container from others in statistics."""
+    return api.ContainerAttributes(
+        id=id_, metadata=config.metadata, labels=config.labels, annotations=config.annotations
+    )
+
+
 def matches_labels(labels: Mapping[str, str], selector: Iterable[tuple[str, str]]) -> bool:
     """Whether all of a filter's labels are there with the same values."""
     return all(labels.get(key) == value for key, value in selector)

@@ -6,8 +6,9 @@ from podyard.runtime.calls.containers import ContainerCalls
 from podyard.runtime.calls.events import EventCalls
 from podyard.runtime.calls.node import NodeCalls
 from podyard.runtime.calls.sandboxes import SandboxCalls
+from podyard.runtime.calls.stats import StatsCalls
 from podyard.runtime.calls.streams import StreamCalls
 
 
-class RuntimeService(NodeCalls, StreamCalls, SandboxCalls, ContainerCalls, EventCalls):
+class RuntimeService(NodeCalls, StreamCalls, SandboxCalls, ContainerCalls, EventCalls, StatsCalls):
     """All calls. A call that streams is an async generator."""

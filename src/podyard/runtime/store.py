@@ -30,6 +30,7 @@ class SandboxEntry:
     def __init__(self, record: Sandbox) -> None:
         self.config = api.PodSandboxConfig.FromString(record.config)
         self.record = record
+        self.attributes = messages.sandbox_attributes(record.id, self.config)
 
     @property
     def record(self) -> Sandbox:
@@ -50,6 +51,7 @@ class ContainerEntry:
         self.ended = asyncio.Event()
         self._after_start: list[Callable[[], None]] | None = None
         self.record = record
+        self.attributes = messages.container_attributes(record.id, self.config)
 
     @property
     def record(self) -> Container:

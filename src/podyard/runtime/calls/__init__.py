@@ -4,6 +4,7 @@
     node.py        Version, Status, RuntimeConfig
     sandboxes.py   pod sandboxes
     containers.py  containers, ExecSync, logs
+    stats.py       use and metrics
 
 Requests are checked here, before anything is touched; what changes the host is an operation.
 """
