@@ -47,6 +47,8 @@ class RuntimeConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Parent of the cgroups of pods that name none; "" is /podyard, or podyard.slice under systemd."""
     seccomp_dir: Path = Path("/var/lib/kubelet/seccomp")
     """Where profiles of type Localhost with a relative name are looked up."""
+    cdi_dirs: list[Path] = msgspec.field(default_factory=lambda: [Path("/etc/cdi"), Path("/var/run/cdi")])
+    """Where vendors describe devices (Container Device Interface); a later directory wins over an earlier one."""
     pids_limit: int = 0
     """Processes that one container may have; 0 sets no limit."""
     log_buffer: int = 0

@@ -20,7 +20,7 @@ from podyard.images.service import ImageService
 from podyard.images.store import ImageStore
 from podyard.linux import cgroups, mounts, orphans
 from podyard.network import Network
-from podyard.oci import probe
+from podyard.oci import apparmor, probe
 from podyard.oci.host import read_host_facts
 from podyard.oci.monitor import Monitor
 from podyard.oci.runtime import OciRuntime
@@ -162,7 +162,12 @@ async def _context(
         watcher=watcher,
         handlers=handlers,
         runtimes=runtimes,
-        host=read_host_facts(config.runtime.seccomp_dir, pids_limit=config.runtime.pids_limit),
+        host=read_host_facts(
+            config.runtime.seccomp_dir,
+            pids_limit=config.runtime.pids_limit,
+            cdi_dirs=config.runtime.cdi_dirs,
+            apparmor_default=await asyncio.to_thread(_default_apparmor_profile),
+        ),
         init=init,
         boot_id=Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
         systemd_cgroups=systemd,
@@ -193,6 +198,17 @@ async def _reap(context: Context, container_id: str) -> None:
         logger.warning("container %s: %s", container_id[:12], error)
 
 
+def _default_apparmor_profile() -> str:
+    """The name of the profile that was loaded for containers that name none; "" where there cannot be one."""
+    if not apparmor.enabled():
+        return ""
+    try:
+        return apparmor.load_default()
+    except FailedPrecondition as error:
+        logger.warning("containers that name no AppArmor profile run without one: %s", error)
+        return ""
+
+
 def _runtimes(config: Config, paths: Paths, systemd: bool) -> dict[str, OciRuntime]:
     """Every OCI runtime that is configured and installed, by its binary's name; each has its own state directory."""
     found: dict[str, OciRuntime] = {}
@@ -214,14 +230,20 @@ async def _handlers(
     for reason in refused:
         logger.info("not used: %s", reason)
     logger.info("OCI runtime: %s", default.path)
-    features = await probe.features(default)
-    handlers = {"": Handler(default, features), default.name: Handler(default, features)}
+    handlers = dict.fromkeys(("", default.name), await _handler(default, init, cgroup))
     for name, handler in config.runtime.handlers.items():
         runtime = runtimes.get(Path(handler.path).name)
         if runtime is None:
             raise FailedPrecondition(f"runtime handler {name}: {handler.path} is not installed")
-        handlers[name] = Handler(runtime, await probe.features(runtime))
+        handlers[name] = await _handler(runtime, init, cgroup)
     return handlers
+
+
+async def _handler(runtime: OciRuntime, init: Path, cgroup: str) -> Handler:
+    reason = await probe.no_user_namespaces(runtime, init, cgroup)
+    if reason:
+        logger.info("no user namespaces with %s: %s", runtime.name, reason)
+    return Handler(runtime, reason)
 
 
 async def _listen(server: Server, config: Config, context: Context) -> None:
@@ -238,8 +260,11 @@ async def _listen(server: Server, config: Config, context: Context) -> None:
 
 def _images_in_use(store: Store, engine: Engine) -> set[str]:
     """The images of containers, those included that are being made."""
-    making = {made.container.image_id for made, _ in engine.all_in_flight() if isinstance(made, CreateContainer)}
-    return store.images_in_use() | making
+    used = store.images_in_use()
+    for made, _ in engine.all_in_flight():
+        if isinstance(made, CreateContainer):
+            used |= {made.container.image_id, *made.container.volume_images}
+    return used
 
 
 def _lock(root: Path) -> int:

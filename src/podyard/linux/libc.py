@@ -15,6 +15,7 @@ _libc.syscall.restype = ctypes.c_long
 
 _SYS_OPENAT2 = 437
 """The number of openat2(2) on every architecture but alpha; the C library has no function for it."""
+_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442  # likewise; the C library has them since 2.36
 
 
 class _OpenHow(ctypes.Structure):
@@ -22,6 +23,24 @@ class _OpenHow(ctypes.Structure):
 
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
+
+class _MountAttr(ctypes.Structure):
+    """struct mount_attr of mount_setattr(2)."""
+
+    _fields_ = (
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+AT_RECURSIVE = 0x8000
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_IDMAP = 0x00100000
+_AT_EMPTY_PATH = 0x1000
+_OPEN_TREE_CLONE = 0x1
+_MOVE_MOUNT_F_EMPTY_PATH = 0x4
 
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
@@ -52,6 +71,46 @@ def setns(descriptor: int, kind: int) -> None:
     """setns(2): of the calling thread. ``kind``: the CLONE_NEW… of the namespace."""
     if _libc.setns(descriptor, kind) != 0:
         raise _error("setns")
+
+
+def open_tree(path: str, *, recursive: bool) -> int:
+    """open_tree(2): a copy of the mount at ``path``, attached to nothing; it goes with its descriptor."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (AT_RECURSIVE if recursive else 0)
+    descriptor: int = _libc.syscall(
+        ctypes.c_long(_SYS_OPEN_TREE), ctypes.c_int(-100), ctypes.c_char_p(os.fsencode(path)), ctypes.c_uint(flags)
+    )
+    if descriptor < 0:
+        raise _error(path)
+    return descriptor
+
+
+def move_mount(tree: int, target: str) -> None:
+    """move_mount(2): attach what ``open_tree`` copied."""
+    result = _libc.syscall(
+        ctypes.c_long(_SYS_MOVE_MOUNT),
+        ctypes.c_int(tree),
+        ctypes.c_char_p(b""),
+        ctypes.c_int(-100),
+        ctypes.c_char_p(os.fsencode(target)),
+        ctypes.c_uint(_MOVE_MOUNT_F_EMPTY_PATH),
+    )
+    if result != 0:
+        raise _error(target)
+
+
+def mount_setattr(tree: int, attributes: int, *, recursive: bool, propagation: int = 0, userns: int = 0) -> None:
+    """mount_setattr(2): set attributes of an unattached mount. ``userns``: a descriptor, with MOUNT_ATTR_IDMAP."""
+    wanted = _MountAttr(attributes, 0, propagation, userns)
+    result = _libc.syscall(
+        ctypes.c_long(_SYS_MOUNT_SETATTR),
+        ctypes.c_int(tree),
+        ctypes.c_char_p(b""),
+        ctypes.c_uint(_AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)),
+        ctypes.byref(wanted),
+        ctypes.c_size_t(ctypes.sizeof(wanted)),
+    )
+    if result != 0:
+        raise _error("mount_setattr")
 
 
 def prctl(option: int, value: int) -> None:

@@ -78,10 +78,15 @@ def mounted_below(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: len(path.parts), reverse=True)
 
 
-def remove_tree(folder: Path) -> None:
-    """Unmount what is mounted below a directory of ours, then remove it. What is not there is fine."""
+def unmount_below(folder: Path) -> None:
+    """Unmount what is mounted at or below a directory of ours, the deepest first."""
     for point in mounted_below(folder):
         unmount(point)
+
+
+def remove_tree(folder: Path) -> None:
+    """Unmount what is mounted below a directory of ours, then remove it. What is not there is fine."""
+    unmount_below(folder)
     try:
         shutil.rmtree(folder)
     except FileNotFoundError:

@@ -57,6 +57,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     cgroup: str = ""
     process: Process | None = None
     uid: int = 0
+    volume_images: tuple[str, ...] = ()
+    """The ids of the images that it has mounted as volumes."""
     gid: int = 0
     groups: tuple[int, ...] = ()
     state: ContainerState = "created"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from podyard.linux import cgroups
-from podyard.oci import capabilities
+from podyard.linux import cgroups, idmap
+from podyard.oci import apparmor, capabilities
 
 CGROUP_V1_SWAP = cgroups.ROOT / "memory" / "memory.memsw.limit_in_bytes"
-APPARMOR_ENABLED = Path("/sys/module/apparmor/parameters/enabled")
 SELINUX_ENFORCE = Path("/sys/fs/selinux/enforce")
 HUGEPAGES = Path("/sys/kernel/mm/hugepages")
 LOWEST_OOM_SCORE_ADJ = -1000
@@ -44,16 +44,19 @@ class HostFacts:
     pids_limit: int = 0
     """Processes that one container may have; 0 sets no limit."""
     recursive_read_only: bool = False
-    """Kernel and OCI runtime know the mount option "rro"."""
+    """The kernel changes attributes of whole trees of mounts (Linux 5.12)."""
+    cdi_dirs: tuple[Path, ...] = ()
+    """Where files of the Container Device Interface are, the least important directory first."""
     machine: str = field(default_factory=lambda: os.uname().machine)
     """As uname -m has it: "x86_64", "aarch64"."""
     hostname: str = field(default_factory=lambda: os.uname().nodename)
     """What a container is told that has no host name of its own."""
 
 
-def read_host_facts(seccomp_dir: Path, *, pids_limit: int = 0, recursive_read_only: bool = False) -> HostFacts:
-    """The facts of this host, and what its administrator has set. ``recursive_read_only``: the OCI runtime says that
-    it knows "rro".
+def read_host_facts(
+    seccomp_dir: Path, *, pids_limit: int = 0, cdi_dirs: Sequence[Path] = (), apparmor_default: str = ""
+) -> HostFacts:
+    """The facts of this host, and what its administrator has set. ``apparmor_default``: a profile that is loaded.
 
     Raises OSError where /proc is not readable.
     """
@@ -64,7 +67,8 @@ def read_host_facts(seccomp_dir: Path, *, pids_limit: int = 0, recursive_read_on
         oom_score_adj_floor=_oom_score_adj_floor(own),
         cgroup_v2=cgroups.is_v2(),
         cgroup_namespace=Path("/proc/self/ns/cgroup").exists(),
-        apparmor=_first_letter(APPARMOR_ENABLED) == "Y",
+        apparmor=apparmor.enabled(),
+        apparmor_default=apparmor_default,
         selinux=SELINUX_ENFORCE.exists(),
         seccomp="Seccomp" in status,
         seccomp_dir=seccomp_dir,
@@ -72,7 +76,8 @@ def read_host_facts(seccomp_dir: Path, *, pids_limit: int = 0, recursive_read_on
         controllers=_controllers(),
         hugepage_sizes=frozenset(_size_name(path) for path in HUGEPAGES.glob("hugepages-*kB")),
         pids_limit=pids_limit,
-        recursive_read_only=recursive_read_only,
+        recursive_read_only=idmap.available(),
+        cdi_dirs=tuple(cdi_dirs),
     )
 
 
@@ -85,10 +90,6 @@ def _oom_score_adj_floor(own: frozenset[str]) -> int:
     if "CAP_SYS_RESOURCE" in own:
         return LOWEST_OOM_SCORE_ADJ
     return int(Path("/proc/self/oom_score_adj").read_text(encoding="ascii"))
-
-
-def _first_letter(path: Path) -> str:
-    return path.read_text(encoding="ascii")[:1] if path.exists() else ""
 
 
 def _v2_has(name: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from podyard.cri import api
 from podyard.errors import FailedPrecondition
-from podyard.oci import profiles
+from podyard.oci import apparmor, profiles
 from podyard.oci.host import HostFacts
 
 Security = api.LinuxContainerSecurityContext | api.LinuxSandboxSecurityContext
@@ -53,6 +53,18 @@ def apparmor_profile(security: Security, host: HostFacts) -> str:
             raise FailedPrecondition("the container asks for the default AppArmor profile, and none is loaded")
         return "" if security.privileged or not host.apparmor else host.apparmor_default
     return asked.name
+
+
+def check_loaded(security: Security, host: HostFacts) -> None:
+    """Refuse an AppArmor profile of the node that the kernel does not have. Blocking: reads the kernel's list.
+
+    Raises FailedPrecondition, naming the profile.
+    """
+    name = apparmor_profile(security, host)
+    if name and name not in apparmor.loaded():
+        raise FailedPrecondition(
+            f"the AppArmor profile {name!r} is not loaded on this host: load it with apparmor_parser --add <file>"
+        )
 
 
 def selinux_label(security: Security, host: HostFacts) -> str:

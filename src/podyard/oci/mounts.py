@@ -9,6 +9,8 @@ from typing import Any
 
 from podyard.cri import api
 from podyard.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from podyard.linux.userns import IdMap
+from podyard.oci import idmaps
 from podyard.oci.host import HostFacts
 
 Mount = dict[str, Any]
@@ -16,6 +18,9 @@ Mount = dict[str, Any]
 HOST_SHM = "/dev/shm"
 
 KERNEL_OPTIONS = ["nosuid", "noexec", "nodev"]
+
+TTY_GROUP = 5
+"""The group "tty" on every distribution."""
 
 DEFAULT_MOUNTS: tuple[Mount, ...] = (
     {"destination": "/proc", "type": "proc", "source": "proc", "options": KERNEL_OPTIONS},
@@ -29,11 +34,11 @@ DEFAULT_MOUNTS: tuple[Mount, ...] = (
         "destination": "/dev/pts",
         "type": "devpts",
         "source": "devpts",
-        "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", f"gid={TTY_GROUP}"],
     },
     {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": KERNEL_OPTIONS},
 )
-"""Those that are the same for every container; gid 5 is "tty" on every distribution."""
+"""Those that are the same for every container."""
 
 WRITABLE_WHEN_PRIVILEGED: tuple[Mount, ...] = (
     {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": KERNEL_OPTIONS},
@@ -75,7 +80,8 @@ def container_mounts(
     shm: Path | None,
     readonly_rootfs: bool,
     privileged: bool,
-    host: HostFacts,
+    own: IdMap | None = None,
+    host_network: bool = False,
 ) -> list[Mount]:
     """All mounts of a container, in the order in which they are made.
 
@@ -83,27 +89,41 @@ def container_mounts(
     mounts its own /dev. Then the request's, the pod's files and /dev/shm, sorted by depth, so that no mount hides
     another; at one depth the request's order stands.
 
-    ``requested``: with host paths that exist and hold no links. ``files``: container path → host file of /etc/hosts
-    and its like, writable unless the rootfs is read-only. ``shm``: the pod's /dev/shm, None with host IPC.
+    ``requested``: checked, with host paths that exist and hold no links; images, idmapped and recursively read-only
+    mounts are made elsewhere, and only to be bound here. ``files``: container path → host file of /etc/hosts and its
+    like, writable unless the rootfs is read-only. ``shm``: the pod's /dev/shm, None with host IPC. ``own``: the map of
+    the pod's user namespace, None for the host's.
 
-    Raises InvalidArgument, FailedPrecondition or Unimplemented, naming the mount and the field.
+    Raises InvalidArgument, naming the mount and the field.
     """
-    chosen = [_requested(mount, host) for mount in requested]
+    chosen = [_requested(mount) for mount in requested]
     taken = {mount["destination"] for mount in chosen}
     access = "ro" if readonly_rootfs else "rw"
     provided = [_bind(path, str(source), ["rbind", "rprivate", access]) for path, source in files.items()]
     provided.append(_bind("/dev/shm", str(shm or HOST_SHM), ["rbind", "rprivate", "rw"]))
     chosen += [mount for mount in provided if mount["destination"] not in taken]
-    defaults = [mount for mount in default_mounts(privileged=privileged) if not _replaced(mount["destination"], taken)]
+    standard = default_mounts(privileged=privileged, own=own, host_network=host_network)
+    defaults = [mount for mount in standard if not _replaced(mount["destination"], taken)]
     return defaults + sorted(chosen, key=lambda mount: depth(mount["destination"]))
 
 
-def default_mounts(*, privileged: bool) -> list[Mount]:
-    """/proc, /dev and what lies in it, /sys and the cgroup tree: the last two are writable for the privileged alone."""
+def default_mounts(*, privileged: bool, own: IdMap | None = None, host_network: bool = False) -> list[Mount]:
+    """/proc, /dev and what lies in it, /sys and the cgroup tree: the last two are writable for the privileged alone.
+
+    In a user namespace the kernel mounts sysfs only for the owner of the network namespace: with the host's, the host's
+    /sys is bound. A group that the namespace has not cannot own terminals.
+    """
     access = "rw" if privileged else "ro"
     mounts = [_copy(mount) for mount in DEFAULT_MOUNTS]
     for mount in WRITABLE_WHEN_PRIVILEGED:
         mounts.append(_copy(mount, access))
+    if own is None:
+        return mounts
+    for mount in mounts:
+        if mount["destination"] == "/sys" and host_network:
+            mount.update(type="bind", source="/sys", options=["rbind", "rprivate", *mount["options"]])
+        if own.gid(TTY_GROUP) is None:
+            mount["options"] = [option for option in mount["options"] if option != f"gid={TTY_GROUP}"]
     return mounts
 
 
@@ -126,30 +146,73 @@ def depth(path: str) -> int:
     return len([name for name in path.split("/") if name])
 
 
-def _requested(mount: api.Mount, host: HostFacts) -> Mount:
-    _refuse_unbuilt(mount)
+def has_image(mount: api.Mount) -> bool:
+    """Whether an image is to be mounted, not a host path."""
+    return mount.HasField("image") and bool(mount.image.image)
+
+
+def id_map(mount: api.Mount) -> IdMap:
+    """The mappings of an idmapped mount. Raises InvalidArgument for what cannot be a map."""
+    where = f"mount at {mount.container_path!r}"
+    return idmaps.of_mappings(mount.uidMappings, mount.gidMappings, (f"{where}: uidMappings", f"{where}: gidMappings"))
+
+
+def check(requested: Iterable[api.Mount], own: IdMap | None, host: HostFacts) -> None:
+    """Refuse mounts that cannot be, before anything is made. ``own``: the map of the sandbox's user namespace.
+
+    Raises InvalidArgument, FailedPrecondition or Unimplemented, naming the mount and the field.
+    """
+    for mount in requested:
+        destination = _absolute(mount.container_path, "container_path")
+        where = f"mount of {mount.image.image or mount.host_path!r} at {destination}"
+        if destination == "/":
+            raise InvalidArgument(f"{where}: the container's root cannot be a mount of the request")
+        _check_source(mount, own, where, destination)
+        _check_read_only(mount, where, host)
+        _propagation(mount, where)
+        _extra(mount, where)
+        if mount.selinux_relabel:
+            if not host.selinux:
+                raise FailedPrecondition(f"{where}: selinux_relabel is set, and SELinux is not enabled on this host")
+            raise Unimplemented(f"{where}: selinux_relabel is not built yet")
+
+
+def _check_source(mount: api.Mount, own: IdMap | None, where: str, destination: str) -> None:
+    mapped = bool(mount.uidMappings or mount.gidMappings)
+    if not has_image(mount):
+        if mount.image_sub_path:
+            raise InvalidArgument(f"{where}: image_sub_path is set without image")
+        _absolute(mount.host_path, f"host_path (for {destination})")
+        if mapped:
+            id_map(mount)
+        return
+    if mount.host_path:
+        raise InvalidArgument(f"{where}: it has both image and host_path")
+    if mount.propagation != api.PROPAGATION_PRIVATE:
+        raise InvalidArgument(f"{where}: an image has no propagation but the private one")
+    if "\0" in mount.image_sub_path or mount.image_sub_path.startswith("/"):
+        raise InvalidArgument(f"{where}: image_sub_path {mount.image_sub_path!r} is not a path relative to the image")
+    if mapped and id_map(mount) != own:
+        raise InvalidArgument(f"{where}: the mappings of an image are those of its pod's user namespace")
+
+
+def _check_read_only(mount: api.Mount, where: str, host: HostFacts) -> None:
+    """Kubernetes enhancement 3857: recursive_read_only needs readonly and private propagation."""
+    if not mount.recursive_read_only:
+        return
+    if not mount.readonly:
+        raise InvalidArgument(f"{where}: recursive_read_only needs readonly")
+    if mount.propagation != api.PROPAGATION_PRIVATE:
+        raise InvalidArgument(f"{where}: recursive_read_only needs private propagation")
+    if not host.recursive_read_only:
+        raise FailedPrecondition(f"{where}: recursive_read_only needs Linux 5.12 or newer")
+
+
+def _requested(mount: api.Mount) -> Mount:
     destination = _absolute(mount.container_path, "container_path")
     where = f"mount of {mount.host_path!r} at {destination}"
-    if destination == "/":
-        raise InvalidArgument(f"{where}: the container's root cannot be a mount of the request")
-    _absolute(mount.host_path, f"host_path (for {destination})")
-    if mount.selinux_relabel:
-        if not host.selinux:
-            raise FailedPrecondition(f"{where}: selinux_relabel is set, and SELinux is not enabled on this host")
-        raise Unimplemented(f"{where}: selinux_relabel is not built yet")
-    options = ["rbind", _propagation(mount, where), _access(mount, where, host)]
+    options = ["rbind", _propagation(mount, where), "ro" if mount.readonly else "rw"]
     return _bind(destination, mount.host_path, options + _extra(mount, where))
-
-
-def _refuse_unbuilt(mount: api.Mount) -> None:
-    if mount.HasField("image") and mount.image.image:
-        raise Unimplemented(f"mount at {mount.container_path!r}: image volumes (mounts.image) are not built yet")
-    if mount.image_sub_path:
-        raise InvalidArgument(f"mount at {mount.container_path!r}: image_sub_path is set without image")
-    if mount.uidMappings or mount.gidMappings:
-        raise Unimplemented(
-            f"mount at {mount.container_path!r}: idmapped mounts (uidMappings, gidMappings) are not built yet"
-        )
 
 
 def _absolute(path: str, field: str) -> str:
@@ -164,19 +227,6 @@ def _propagation(mount: api.Mount, where: str) -> str:
     if option is None:
         raise InvalidArgument(f"{where}: there is no propagation {mount.propagation}")
     return option
-
-
-def _access(mount: api.Mount, where: str, host: HostFacts) -> str:
-    """Of "rw", "ro" or "rro" (Kubernetes enhancement 3857: recursive_read_only needs readonly and private)."""
-    if not mount.recursive_read_only:
-        return "ro" if mount.readonly else "rw"
-    if not mount.readonly:
-        raise InvalidArgument(f"{where}: recursive_read_only needs readonly")
-    if mount.propagation != api.PROPAGATION_PRIVATE:
-        raise InvalidArgument(f"{where}: recursive_read_only needs private propagation")
-    if not host.recursive_read_only:
-        raise FailedPrecondition(f"{where}: the OCI runtime or the kernel has no recursive read-only mounts")
-    return "rro"
 
 
 def _extra(mount: api.Mount, where: str) -> list[str]:

@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from podyard.errors import FailedPrecondition, Internal, PodyardError
-from podyard.linux import cgroups, process
-from podyard.oci import runtime
+from podyard.linux import cgroups, idmap, mounts, process, userns
+from podyard.oci import idmaps, runtime
 from podyard.oci.runtime import OciRuntime
 
 TRIAL_LIMIT = 20.0
 
-RECURSIVE_READ_ONLY = "rro"
-"""The mount option of recursive read-only bind mounts (OCI runtime spec features, mountOptions)."""
-
-
-@dataclass(frozen=True)
-class Features:
-    """What a runtime says of itself with its ``features`` verb; one without that verb offers none of them."""
-
-    recursive_read_only_mounts: bool = False
+_TRIAL_RANGE = userns.Range(inside=0, outside=100_000, length=65_536)
+TRIAL_MAP = userns.IdMap((_TRIAL_RANGE,), (_TRIAL_RANGE,))
+"""Any map will do that root on the host is not in."""
 
 
 def find_binary(name: str, package: str) -> Path:
@@ -64,35 +58,71 @@ async def first_working(candidates: Sequence[OciRuntime], init: Path, cgroup: st
 
 async def try_runtime(candidate: OciRuntime, init: Path, cgroup: str) -> None:
     """Run a trial container. Raises Internal with the runtime's own words when it does not come to a good end."""
-    container_id = "podyard-trial"
-    candidate.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="podyard-trial-", dir=candidate.root.parent) as folder:
-        bundle = Path(folder)
-        (bundle / "rootfs").mkdir()
-        shutil.copy2(init, bundle / "rootfs" / "init")
-        (bundle / "config.json").write_text(json.dumps(_trial_spec(cgroup)), encoding="utf-8")
-        argv = [str(candidate.path), *candidate.global_options, "run", "--bundle", folder, container_id]
+    with _trial_bundle(candidate, init) as bundle:
+        await _run_trial(candidate, bundle, _trial_spec(cgroup), cgroup)
+
+
+async def no_user_namespaces(candidate: OciRuntime, init: Path, cgroup: str) -> str:
+    """Why a runtime runs no container in a user namespace with mapped layers here, found by a trial; "" if it does."""
+    try:
+        with _trial_bundle(candidate, init) as bundle:
+            await _try_user_namespace(candidate, bundle, cgroup)
+    except (PodyardError, OSError) as error:
+        return str(error)
+    return ""
+
+
+async def _try_user_namespace(candidate: OciRuntime, bundle: Path, cgroup: str) -> None:
+    layer = bundle / "rootfs"
+    layer.rename(bundle / "layer")
+    layer.mkdir()
+    with userns.held(TRIAL_MAP) as pid:
+        path = f"/proc/{pid}/ns/user"
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            result = await process.run(argv, limit=TRIAL_LIMIT)
+            idmap.private_bind(str(bundle / "layer"), bundle / "rootfs", userns=descriptor)
         finally:
-            with contextlib.suppress(PodyardError):
-                await candidate.delete(container_id)
-            if not candidate.systemd:
-                cgroups.remove(cgroup)
+            os.close(descriptor)
+        spec = _trial_spec(cgroup)
+        linux: dict[str, Any] = spec["linux"]
+        linux["namespaces"].append({"type": "user", "path": path})
+        linux.update(idmaps.documents(TRIAL_MAP))
+        await _run_trial(candidate, bundle, spec, cgroup)
+
+
+@contextlib.contextmanager
+def _trial_bundle(candidate: OciRuntime, init: Path) -> Iterator[Path]:
+    candidate.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    bundle = candidate.root.parent / f"{candidate.name}-trial"
+    mounts.remove_tree(bundle)  # a daemon that was killed may have left one
+    try:
+        # As those of containers: the root of a user namespace is nobody here, and must reach its root file system.
+        (bundle / "rootfs").mkdir(parents=True)
+        bundle.chmod(0o711)
+        shutil.copy2(init, bundle / "rootfs" / "init")
+        for folder in ("proc", "dev"):
+            (bundle / "rootfs" / folder).mkdir()
+        yield bundle
+    finally:
+        mounts.remove_tree(bundle)
+
+
+async def _run_trial(candidate: OciRuntime, bundle: Path, spec: dict[str, Any], cgroup: str) -> None:
+    container_id = "podyard-trial"
+    (bundle / "config.json").write_text(json.dumps(spec), encoding="utf-8")
+    argv = [str(candidate.path), *candidate.global_options, "run", "--bundle", str(bundle), container_id]
+    try:
+        result = await process.run(argv, limit=TRIAL_LIMIT)
+    finally:
+        with contextlib.suppress(PodyardError):
+            await candidate.delete(container_id)
+        if not candidate.systemd:
+            cgroups.remove(cgroup)
     if result.code != 0:
         raise Internal(f"a trial container failed: {runtime.message(result.stderr)}")
 
 
-async def features(candidate: OciRuntime) -> Features:
-    """What the runtime says that it can do."""
-    result = await process.run([str(candidate.path), "features"], limit=TRIAL_LIMIT)
-    if result.code != 0:
-        return Features()
-    options = json.loads(result.stdout).get("mountOptions") or []
-    return Features(recursive_read_only_mounts=RECURSIVE_READ_ONLY in options)
-
-
-def _trial_spec(cgroup: str) -> dict[str, object]:
+def _trial_spec(cgroup: str) -> dict[str, Any]:
     kinds = ("pid", "network", "ipc", "uts", "mount")
     return {
         "ociVersion": "1.0.2",

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from podyard.cri import api
-from podyard.errors import InvalidArgument, Unimplemented
+from podyard.errors import InvalidArgument
+from podyard.linux.userns import IdMap
 from podyard.model.image import ImageConfig
-from podyard.oci import capabilities, devices, lsm, mounts, process, resources, seccomp
+from podyard.oci import capabilities, cdi_edits, devices, idmaps, lsm, mounts, process, resources, seccomp, users
 from podyard.oci.host import HostFacts
 from podyard.oci.lookup import Found
 
@@ -24,9 +25,6 @@ INFRA_OOM_SCORE_ADJ = -998
 """As Kubernetes' own processes of a node: the last to be killed for want of memory (containerd and CRI-O agree)."""
 INFRA_CPU_SHARES = 2
 """The least that the kernel gives."""
-
-CDI_ANNOTATION = "cdi.k8s.io/"
-"""Prefix of annotations that ask for devices (Container Device Interface, "Kubernetes annotations")."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +45,20 @@ class SpecInputs:
     shm: Path | None
     """The pod's /dev/shm, None with host IPC."""
     host: HostFacts
+    id_map: IdMap | None = None
+    """That of the pod's user namespace, which ``namespaces`` joins."""
 
 
 def build_spec(inputs: SpecInputs) -> dict[str, Any]:
     """The ``config.json`` of a container.
 
-    Raises InvalidArgument for what the request has wrong, FailedPrecondition for what this host cannot give,
-    Unimplemented, naming the field, for what podyard cannot do yet.
+    Raises InvalidArgument for what the request has wrong, FailedPrecondition for what this host cannot give.
     """
     config, host = inputs.config, inputs.host
     security = config.linux.security_context
-    _refuse_unbuilt(config)
     hostname = inputs.sandbox.hostname or host.hostname
+    if inputs.id_map is not None:
+        users.check_mapped(inputs.found.user, inputs.id_map)
     document = process.container_process(config, inputs.image, inputs.found.user, hostname, host)
     spec: dict[str, Any] = {
         "ociVersion": OCI_VERSION,
@@ -70,10 +70,12 @@ def build_spec(inputs: SpecInputs) -> dict[str, Any]:
             shm=inputs.shm,
             readonly_rootfs=security.readonly_rootfs,
             privileged=security.privileged,
-            host=host,
+            own=inputs.id_map,
+            host_network="network" not in inputs.namespaces,
         ),
         "linux": {
             "namespaces": _namespaces(inputs.namespaces),
+            **(idmaps.documents(inputs.id_map) if inputs.id_map else {}),
             "cgroupsPath": inputs.cgroups_path,
             "devices": devices.device_nodes(inputs.found.devices),
             "resources": {
@@ -90,11 +92,17 @@ def build_spec(inputs: SpecInputs) -> dict[str, Any]:
         },
     }
     spec["linux"] = {key: value for key, value in spec["linux"].items() if value}
+    cdi_edits.apply(spec, inputs.found.cdi)
     return spec
 
 
 def infra_spec(
-    config: api.PodSandboxConfig, *, namespaces: Mapping[str, str], cgroups_path: str, host: HostFacts
+    config: api.PodSandboxConfig,
+    *,
+    namespaces: Mapping[str, str],
+    cgroups_path: str,
+    host: HostFacts,
+    id_map: IdMap | None = None,
 ) -> dict[str, Any]:
     """The ``config.json`` of the process that holds a pod's shared PID namespace: ``/init -P`` waits and reaps.
 
@@ -108,6 +116,7 @@ def infra_spec(
     confined = host.seccomp and not security.privileged
     linux: dict[str, Any] = {
         "namespaces": _namespaces({"pid": "", "mount": "", **namespaces}),
+        **(idmaps.documents(id_map) if id_map else {}),
         "cgroupsPath": cgroups_path,
         "resources": {"cpu": {"shares": INFRA_CPU_SHARES}, "devices": devices.device_rules((), privileged=False)},
         "mountLabel": lsm.mount_label(security, host),
@@ -149,19 +158,3 @@ def _hidden_paths(paths: Any, security: api.LinuxContainerSecurityContext, field
         if not path.startswith("/") or "\0" in path:
             raise InvalidArgument(f"security_context.{field}: {path!r} is not an absolute path")
     return list(paths)
-
-
-def _refuse_unbuilt(config: api.ContainerConfig) -> None:
-    """What the request may ask for and podyard has not built; mounts say so themselves."""
-    options = config.linux.security_context.namespace_options
-    if config.CDI_devices:
-        raise Unimplemented("CDI_devices: devices of the Container Device Interface are not built yet")
-    asking = sorted(key for key in config.annotations if key.startswith(CDI_ANNOTATION))
-    if asking:
-        raise Unimplemented(
-            f"annotations: {asking[0]} asks for a device of the Container Device Interface, which is not built yet"
-        )
-    if options.HasField("userns_options") and options.userns_options.mode == api.POD:
-        raise Unimplemented(
-            "linux.security_context.namespace_options.userns_options: user namespaces are not built yet"
-        )

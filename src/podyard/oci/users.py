@@ -16,6 +16,7 @@ from pathlib import Path
 from podyard.cri import api
 from podyard.errors import FailedPrecondition, InvalidArgument
 from podyard.linux.resolve import open_in_root
+from podyard.linux.userns import IdMap
 
 FILE_LIMIT = 4 << 20
 """Bytes of passwd or group that are read; a larger file is refused."""
@@ -73,6 +74,15 @@ def resolve_user(security: api.LinuxContainerSecurityContext, image_user: str, r
         raise InvalidArgument(f"there is no supplemental_groups_policy {security.supplemental_groups_policy}")
     groups += [checked_id(extra, "supplemental_groups") for extra in security.supplemental_groups]
     return User(account.uid, gid, tuple(dict.fromkeys(groups)), account.home or "/")
+
+
+def check_mapped(user: User, id_map: IdMap) -> None:
+    """Raise InvalidArgument when a user or one of its groups has no id in the pod's user namespace."""
+    if id_map.uid(user.uid) is None:
+        raise InvalidArgument(f"the container's user {user.uid} is outside the mappings of its pod's user namespace")
+    for gid in (user.gid, *user.groups):
+        if id_map.gid(gid) is None:
+            raise InvalidArgument(f"the container's group {gid} is outside the mappings of its pod's user namespace")
 
 
 def _wanted(security: api.LinuxContainerSecurityContext, image_user: str) -> str:

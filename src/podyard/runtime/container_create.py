@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,21 +12,25 @@ from msgspec.structs import replace
 from podyard.cri import api
 from podyard.errors import FailedPrecondition, InvalidArgument
 from podyard.lifecycle import requests
-from podyard.linux import cgroups, mounts
+from podyard.linux import cgroups
+from podyard.linux.mounts import remove_tree
 from podyard.model.image import Image
 from podyard.model.records import Container
+from podyard.oci import cdi, idmaps, mounts
+from podyard.oci.host import HostFacts
 from podyard.oci.lookup import look_up
 from podyard.oci.spec import SpecInputs, build_spec
 from podyard.operations import Operation, Step
-from podyard.runtime import process, volumes
+from podyard.runtime import process, rootfs, volumes
 from podyard.runtime.context import Context, now
+from podyard.runtime.rootfs import Owners
 from podyard.runtime.store import SandboxEntry, container_name
 
 VOLUME_LIMIT = 120.0
 """Seconds for looking at the host paths of mounts: one on a hung network file system must not hang more than this."""
 
 
-def check(config: api.ContainerConfig, sandbox: SandboxEntry) -> None:
+def check(config: api.ContainerConfig, sandbox: SandboxEntry, host: HostFacts) -> None:
     """Raise InvalidArgument, FailedPrecondition or Unimplemented for a container that cannot be."""
     if not sandbox.record.ready:
         raise FailedPrecondition(f"pod sandbox {sandbox.record.id[:12]} is not ready: make a new one")
@@ -37,6 +41,9 @@ def check(config: api.ContainerConfig, sandbox: SandboxEntry) -> None:
         raise InvalidArgument("the container's image is empty")
     if config.linux.security_context.privileged and not sandbox.config.linux.security_context.privileged:
         raise InvalidArgument("a privileged container needs a privileged pod sandbox")
+    idmaps.check_container(config, sandbox.config)
+    mounts.check(config.mounts, idmaps.of_sandbox(sandbox.config), host)
+    cdi.requested(config)
     requests.check_unimplemented({"windows": config.HasField("windows")})
 
 
@@ -46,12 +53,15 @@ class CreateContainer(Operation[str]):
     kind = "CreateContainer"
     policy = "undo"
 
-    def __init__(self, context: Context, container: Container, image: Image | None) -> None:
+    def __init__(
+        self, context: Context, container: Container, image: Image | None, volume_images: Mapping[str, Image]
+    ) -> None:
         self.context = context
         self.container = container
         # A copy of the request that becomes what is carried out: host paths are resolved, volumes of the image added.
         self.config = api.ContainerConfig.FromString(container.config)
         self.image = image
+        self.volume_images = volume_images
         self.subject = container.id
         self.within = container.sandbox_id
         self.bundle = context.paths.bundle(container.id)
@@ -59,7 +69,7 @@ class CreateContainer(Operation[str]):
     @classmethod
     def from_journal(cls, context: Context, data: bytes) -> CreateContainer:
         """The operation again, after a crash: only ever to be undone."""
-        return cls(context, msgspec.json.decode(data, type=Container), None)
+        return cls(context, msgspec.json.decode(data, type=Container), None, {})
 
     @property
     def key(self) -> str:
@@ -75,7 +85,7 @@ class CreateContainer(Operation[str]):
 
     def steps(self) -> Sequence[Step]:
         return [
-            Step("mounting the root file system", self.mount_rootfs, undo=self.unmount_rootfs),
+            Step("mounting the root file system", self.mount_rootfs, undo=self.unmount_rootfs, limit=VOLUME_LIMIT),
             Step("preparing the volumes", self.prepare_volumes, limit=VOLUME_LIMIT),
             Step("writing the bundle", self.write_bundle),
             Step("creating the process", self.create_process, undo=self.delete_process, limit=150),
@@ -89,37 +99,45 @@ class CreateContainer(Operation[str]):
         """An overlay of the image's layers below a writable one."""
         assert self.image is not None
         lower = self.context.images.lower_dirs(self.image)
-        await asyncio.to_thread(self._mount_rootfs, lower)
-
-    def _mount_rootfs(self, lower: list[Path]) -> None:
+        owners = self._owners()
+        self.bundle.mkdir(mode=0o700 if owners is None else 0o711, parents=True, exist_ok=True)
         writable = self.context.paths.writable(self.subject)
-        for folder in (writable / "upper", writable / "work", self.bundle / "rootfs"):
-            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        mounts.mount_overlay(lower, writable / "upper", writable / "work", self.bundle / "rootfs")
+        await asyncio.to_thread(rootfs.mount, lower, writable, self.bundle / "rootfs", owners)
 
     async def unmount_rootfs(self) -> None:
-        """Remove the root file system, the writable layer and the bundle."""
-        await asyncio.to_thread(mounts.remove_tree, self.bundle)
-        await asyncio.to_thread(mounts.remove_tree, self.context.paths.writable(self.subject))
+        """Remove the root file system, the volumes, the writable layer and the bundle."""
+        await asyncio.to_thread(remove_tree, self.bundle)
+        await asyncio.to_thread(remove_tree, self.context.paths.writable(self.subject))
+
+    def _owners(self) -> Owners | None:
+        id_map = idmaps.of_sandbox(self.context.store.sandbox(self.within).config)
+        return Owners(id_map, self.context.paths.pins(self.within) / "user") if id_map is not None else None
 
     async def prepare_volumes(self) -> None:
-        """Resolve and make host paths, and fill the image's volumes; the step's time limit bounds a hung mount."""
+        """Resolve and make host paths, mount what the OCI runtime cannot, and fill the image's volumes.
+
+        The step's time limit bounds a hung mount.
+        """
         assert self.image is not None
-        declared = self.context.images.image_config(self.image).volumes
-        folder = self.context.paths.writable(self.subject) / "volumes"
-        mounts = await asyncio.to_thread(volumes.resolve_host_paths, self.config.mounts)
-        mounts += await asyncio.to_thread(volumes.fill, declared, self.config.mounts, self.bundle / "rootfs", folder)
+        images = self.context.images
+        declared = images.image_config(self.image).volumes
+        writable = self.context.paths.writable(self.subject)
+        layers = {name: images.lower_dirs(image) for name, image in self.volume_images.items()}
+        places = volumes.Places(self.bundle / "mounts", writable, self._owners(), layers)
+        found = await asyncio.to_thread(volumes.prepare, self.config.mounts, places)
+        root, folder = self.bundle / "rootfs", writable / "volumes"
+        found += await asyncio.to_thread(volumes.fill, declared, self.config.mounts, root, folder)
         del self.config.mounts[:]
-        self.config.mounts.extend(mounts)
+        self.config.mounts.extend(found)
 
     async def write_bundle(self) -> None:
         """The OCI spec, out of the request, the image and the host's facts."""
         assert self.image is not None
         sandbox = self.context.store.sandbox(self.within)
         image = self.context.images.image_config(self.image)
-        host = self.context.host_facts(sandbox.record.handler)
-        rootfs = self.bundle / "rootfs"
-        found = await asyncio.to_thread(look_up, self.config, image.user, rootfs, host)
+        host = self.context.host
+        root = self.bundle / "rootfs"
+        found = await asyncio.to_thread(look_up, self.config, image.user, root, host)
         parent = self.context.cgroup_parent(self.within, sandbox.config.linux.cgroup_parent)
         files = self.context.paths.sandbox(self.within)
         own_ipc = sandbox.config.linux.security_context.namespace_options.ipc != api.NODE
@@ -128,13 +146,14 @@ class CreateContainer(Operation[str]):
                 config=self.config,
                 sandbox=sandbox.config,
                 image=image,
-                rootfs=rootfs,
+                rootfs=root,
                 found=found,
                 namespaces=self._namespaces(sandbox),
                 cgroups_path=self.context.cgroups_path(parent, self.subject),
                 files={f"/etc/{name}": files / name for name in ("hosts", "hostname", "resolv.conf")},
                 shm=files / "shm" if own_ipc else None,
                 host=host,
+                id_map=idmaps.of_sandbox(sandbox.config),
             )
         )
         process.write_bundle(self.bundle, spec)
@@ -144,7 +163,7 @@ class CreateContainer(Operation[str]):
         pins = self.context.paths.pins(self.within)
         options = self.config.linux.security_context.namespace_options
         found = {"mount": ""}
-        for kind in ("network", "ipc", "uts"):
+        for kind in ("user", "network", "ipc", "uts"):
             if (pins / kind).exists():
                 found[kind] = str(pins / kind)
         if options.pid == api.CONTAINER:

@@ -31,7 +31,7 @@ class ReapContainer(Operation[None]):
         return [
             Step("killing the processes that are left", self.kill_stragglers),
             Step("deleting the process", self.delete_process),
-            Step("unmounting the root file system", self.unmount_rootfs),
+            Step("unmounting the root file system and the volumes", self.unmount),
         ]
 
     def result(self) -> None:
@@ -50,9 +50,9 @@ class ReapContainer(Operation[None]):
         target = record.process if record.boot_id == self.context.boot_id else None
         await process.kill_and_delete(self.context, self.context.runtime(record.runtime), self.subject, target)
 
-    async def unmount_rootfs(self) -> None:
+    async def unmount(self) -> None:
         """What it wrote stays until the container is removed."""
-        await asyncio.to_thread(mounts.unmount, self.context.paths.bundle(self.subject) / "rootfs")
+        await asyncio.to_thread(mounts.unmount_below, self.context.paths.bundle(self.subject))
 
 
 class RemoveContainer(ReapContainer):

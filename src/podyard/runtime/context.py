@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from podyard.config import Config
@@ -14,7 +14,6 @@ from podyard.linux import cgroups
 from podyard.network import Network
 from podyard.oci.host import HostFacts
 from podyard.oci.monitor import Monitor
-from podyard.oci.probe import Features
 from podyard.oci.runtime import OciRuntime
 from podyard.operations import Engine
 from podyard.runtime.events import Events
@@ -53,17 +52,24 @@ class Paths:
 
     def prepare(self) -> None:
         """Make the directories that stand above all others."""
-        below = [self.run / name for name in ("pins", "bundles", "sandboxes", "exits")]
+        below = [self.run / name for name in ("pins", "sandboxes", "exits")]
         for folder in (self.root, self.root / "containers", self.run, *below):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The root of a user namespace, who is nobody on the host, must reach its root file system through these.
+        for folder in (self.run, self.run / "bundles"):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o711)
 
 
 @dataclass(frozen=True)
 class Handler:
-    """A runtime handler: the OCI runtime behind a RuntimeClass' name, and what it can do."""
+    """A runtime handler: the OCI runtime behind a RuntimeClass' name.
+
+    ``no_user_namespaces``: why it runs no pods with a user namespace of their own on this host, "" where it does.
+    """
 
     runtime: OciRuntime
-    features: Features
+    no_user_namespaces: str
 
 
 @dataclass(frozen=True)
@@ -104,10 +110,6 @@ class Context:
                 "add it to runtime.candidates or runtime.handlers"
             )
         return found
-
-    def host_facts(self, handler: str) -> HostFacts:
-        """The host's facts as far as a handler's OCI runtime can use them."""
-        return replace(self.host, recursive_read_only=self.handler(handler).features.recursive_read_only_mounts)
 
     def cgroup_parent(self, sandbox_id: str, requested: str) -> str:
         """The cgroup under which a sandbox's containers are: the request's, or one of podyard's own."""

@@ -27,7 +27,10 @@ EXIT_PATIENCE = 20.0
 def write_bundle(bundle: Path, spec: dict[str, Any]) -> None:
     """Write a bundle's config.json (OCI runtime spec, bundle.md)."""
     bundle.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (bundle / "config.json").write_text(json.dumps(spec), encoding="utf-8")
+    # Environment variables may be secrets, and the bundle of a pod with a user namespace is not closed to others.
+    descriptor = os.open(bundle / "config.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        json.dump(spec, file)
 
 
 def is_alive(pid: int, start_time: int) -> bool:

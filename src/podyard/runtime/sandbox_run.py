@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +13,16 @@ import msgspec
 from msgspec.structs import replace
 
 from podyard.cri import api
-from podyard.errors import InvalidArgument
+from podyard.errors import FailedPrecondition, InvalidArgument
 from podyard.lifecycle import requests
 from podyard.linux import cgroups, mounts, namespaces
 from podyard.model.records import Process, Sandbox
 from podyard.network import AttachRequest, PortMapping
+from podyard.oci import idmaps
 from podyard.oci.spec import infra_spec
 from podyard.operations import Operation, Step, Together
 from podyard.runtime import process
-from podyard.runtime.context import Context, now
+from podyard.runtime.context import Context, Handler, now
 from podyard.runtime.store import sandbox_name
 
 SHM_OPTIONS = "mode=1777,size=65536k"
@@ -40,13 +42,16 @@ def check(config: api.PodSandboxConfig) -> None:
     )
     if options.network == api.CONTAINER:
         raise InvalidArgument("network mode CONTAINER is not one of a pod: use POD or NODE")
-    requests.check_unimplemented(
-        {
-            "linux.security_context.namespace_options.userns_options.mode=POD": options.HasField("userns_options")
-            and options.userns_options.mode == api.POD,
-            "windows": config.HasField("windows"),
-        }
-    )
+    idmaps.of_sandbox(config)
+    requests.check_unimplemented({"windows": config.HasField("windows")})
+
+
+def check_handler(config: api.PodSandboxConfig, handler: Handler) -> None:
+    """Raise FailedPrecondition for a sandbox that a handler cannot run on this host."""
+    if handler.no_user_namespaces and idmaps.of_sandbox(config) is not None:
+        raise FailedPrecondition(
+            f"{handler.runtime.name} runs no pods with a user namespace on this host: {handler.no_user_namespaces}"
+        )
 
 
 class RunPodSandbox(Operation[str]):
@@ -61,6 +66,7 @@ class RunPodSandbox(Operation[str]):
         self.config = api.PodSandboxConfig.FromString(sandbox.config)
         self.subject = sandbox.id
         self.options = self.config.linux.security_context.namespace_options
+        self.id_map = idmaps.of_sandbox(self.config)
 
     @classmethod
     def from_journal(cls, context: Context, data: bytes) -> RunPodSandbox:
@@ -99,14 +105,14 @@ class RunPodSandbox(Operation[str]):
         return self.sandbox.id
 
     async def pin(self) -> None:
-        """Its own network, IPC and UTS namespaces, as far as it does not use the host's."""
+        """Its own user, network, IPC and UTS namespaces, as far as it does not use the host's."""
         own_network = self.options.network != api.NODE
         kinds = {"network", "uts"} if own_network else set()
         if self.options.ipc != api.NODE:
             kinds.add("ipc")
         sysctls = dict(DEFAULT_SYSCTLS) if own_network else {}
         sysctls.update(self.config.linux.sysctls)
-        wanted = namespaces.NewNamespaces(frozenset(kinds), self.config.hostname, sysctls)
+        wanted = namespaces.NewNamespaces(frozenset(kinds), self.config.hostname, sysctls, self.id_map)
         await asyncio.to_thread(namespaces.pin, self.context.paths.pins(self.subject), wanted)
 
     async def unpin(self) -> None:
@@ -131,7 +137,14 @@ class RunPodSandbox(Operation[str]):
             _copy_or_empty(Path("/etc/hostname"), folder / "hostname")
         if self.options.ipc != api.NODE:
             (folder / "shm").mkdir(exist_ok=True)
-            mounts.mount_tmpfs(folder / "shm", SHM_OPTIONS)
+            uid, gid = self._root()
+            mounts.mount_tmpfs(folder / "shm", f"{SHM_OPTIONS},uid={uid},gid={gid}")
+
+    def _root(self) -> tuple[int, int]:
+        """Uid and gid, on the host, of who is root in the pod."""
+        if self.id_map is None:
+            return 0, 0
+        return self.id_map.root
 
     async def remove_files(self) -> None:
         """Remove the pod's files and its /dev/shm."""
@@ -150,15 +163,19 @@ class RunPodSandbox(Operation[str]):
         """Start the process whose PID namespace the pod's containers share, and pin that namespace."""
         bundle = self.context.paths.bundle(self.subject)
         (bundle / "rootfs").mkdir(mode=0o755, parents=True, exist_ok=True)
+        if self.id_map is not None:
+            bundle.chmod(0o711)
+        os.chown(bundle / "rootfs", *self._root())  # the OCI runtime makes mount points in it
         await asyncio.to_thread(shutil.copy2, self.context.init, bundle / "rootfs" / "init")
         pins = self.context.paths.pins(self.subject)
-        joined = {kind: str(pins / kind) for kind in ("network", "ipc", "uts") if (pins / kind).exists()}
+        joined = {kind: str(pins / kind) for kind in ("user", "network", "ipc", "uts") if (pins / kind).exists()}
         parent = self.context.cgroup_parent(self.subject, self.config.linux.cgroup_parent)
         spec = infra_spec(
             self.config,
             namespaces=joined,
             cgroups_path=self.context.cgroups_path(parent, self.subject),
             host=self.context.host,
+            id_map=self.id_map,
         )
         process.write_bundle(bundle, spec)
         runtime = self.context.runtime(self.sandbox.runtime)

@@ -44,7 +44,8 @@ def status(context: Context, *, verbose: bool) -> api.StatusResponse:
         api.RuntimeHandler(
             name=name,
             features=api.RuntimeHandlerFeatures(
-                recursive_read_only_mounts=handler.features.recursive_read_only_mounts, user_namespaces=False
+                recursive_read_only_mounts=context.host.recursive_read_only,
+                user_namespaces=not handler.no_user_namespaces,
             ),
         )
         for name, handler in sorted(context.handlers.items())
@@ -52,7 +53,11 @@ def status(context: Context, *, verbose: bool) -> api.StatusResponse:
     response = api.StatusResponse(
         status=api.RuntimeStatus(conditions=conditions),
         runtime_handlers=handlers,
-        features=api.RuntimeFeatures(supplemental_groups_policy=True, mount_options=True),
+        features=api.RuntimeFeatures(
+            supplemental_groups_policy=True,
+            user_namespaces_host_network=not context.handler("").no_user_namespaces,
+            mount_options=True,
+        ),
     )
     if verbose:
         for key, value in _details(context, network.config, network.message).items():

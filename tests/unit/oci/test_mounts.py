@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from podyard.cri import api
-from podyard.errors import FailedPrecondition, InvalidArgument, PodyardError, Unimplemented
+from podyard.errors import FailedPrecondition, InvalidArgument, PodyardError
+from podyard.linux.userns import IdMap, Range
 from podyard.oci import mounts, propagation
 from podyard.oci.host import HostFacts
 
@@ -18,12 +19,22 @@ Facts = Callable[..., HostFacts]
 
 def made(host: HostFacts, *requested: api.Mount, **changes: Any) -> dict[str, dict[str, Any]]:
     values: dict[str, Any] = {"files": {}, "shm": Path("/pod/shm"), "readonly_rootfs": False, "privileged": False}
-    found = mounts.container_mounts(requested, host=host, **(values | changes))
+    mounts.check(requested, changes.get("own"), host)
+    found = mounts.container_mounts(requested, **(values | changes))
     return {mount["destination"]: mount for mount in found}
 
 
 def bind(path: str, **fields: Any) -> api.Mount:
     return api.Mount(container_path=path, host_path="/host", **fields)
+
+
+MAPPING = api.IDMapping(host_id=100_000, container_id=0, length=65536)
+RANGE = Range(inside=0, outside=100_000, length=65536)
+MAP = IdMap((RANGE,), (RANGE,))
+
+
+def volume(image: str, **fields: Any) -> api.Mount:
+    return api.Mount(container_path="/a", image=api.ImageSpec(image=image), **fields)
 
 
 def test_what_every_container_has(facts: Facts) -> None:
@@ -37,6 +48,23 @@ def test_what_every_container_has(facts: Facts) -> None:
 def test_the_privileged_may_write_to_sys(facts: Facts) -> None:
     found = made(facts(), privileged=True)
     assert "rw" in found["/sys"]["options"] and "rw" in found["/sys/fs/cgroup"]["options"]
+
+
+def test_a_user_namespace_needs_the_hosts_sys_with_the_hosts_network(facts: Facts) -> None:
+    own = made(facts(), own=MAP)
+    assert own["/sys"]["type"] == "sysfs" and "gid=5" in own["/dev/pts"]["options"]
+    shared = made(facts(), own=MAP, host_network=True)["/sys"]
+    assert (shared["type"], shared["source"]) == ("bind", "/sys")
+    assert {"rbind", "ro"} <= set(shared["options"])
+
+
+def test_a_terminal_has_no_group_that_the_user_namespace_lacks(facts: Facts) -> None:
+    small = IdMap((RANGE,), (Range(0, 100_000, 5),))
+    assert not [option for option in made(facts(), own=small)["/dev/pts"]["options"] if option.startswith("gid=")]
+
+
+def test_the_mappings_of_an_image_may_be_its_pods(facts: Facts) -> None:
+    mounts.check([volume("x", uidMappings=[MAPPING], gidMappings=[MAPPING])], MAP, facts())
 
 
 def test_the_request_replaces_what_stands_at_its_path(facts: Facts) -> None:
@@ -66,14 +94,13 @@ def test_the_pods_files_are_as_writable_as_the_root(facts: Facts) -> None:
     [
         (bind("/a"), ["rbind", "rprivate", "rw"]),
         (bind("/a", readonly=True), ["rbind", "rprivate", "ro"]),
-        (bind("/a", readonly=True, recursive_read_only=True), ["rbind", "rprivate", "rro"]),
         (bind("/a", propagation=api.PROPAGATION_HOST_TO_CONTAINER), ["rbind", "rslave", "rw"]),
         (bind("/a", propagation=api.PROPAGATION_BIDIRECTIONAL), ["rbind", "rshared", "rw"]),
         (bind("/a", mount_options=["noexec", "nosuid"]), ["rbind", "rprivate", "rw", "noexec", "nosuid"]),
     ],
 )
 def test_the_options_of_a_mount(facts: Facts, mount: api.Mount, options: list[str]) -> None:
-    assert made(facts(recursive_read_only=True), mount)["/a"]["options"] == options
+    assert made(facts(), mount)["/a"]["options"] == options
 
 
 @pytest.mark.parametrize(
@@ -86,11 +113,15 @@ def test_the_options_of_a_mount(facts: Facts, mount: api.Mount, options: list[st
         (bind("/a", mount_options=["remount"]), InvalidArgument, "'remount'"),
         (bind("/a", propagation=7), InvalidArgument, "no propagation 7"),
         (bind("/a", recursive_read_only=True), InvalidArgument, "needs readonly"),
-        (bind("/a", recursive_read_only=True, readonly=True), FailedPrecondition, "recursive read-only"),
+        (bind("/a", recursive_read_only=True, readonly=True), FailedPrecondition, "recursive_read_only needs Linux"),
         (bind("/a", selinux_relabel=True), FailedPrecondition, "SELinux is not enabled"),
-        (bind("/a", image=api.ImageSpec(image="x")), Unimplemented, r"mounts\.image"),
+        (bind("/a", image=api.ImageSpec(image="x")), InvalidArgument, "both image and host_path"),
+        (volume("x", propagation=api.PROPAGATION_BIDIRECTIONAL), InvalidArgument, "no propagation but"),
+        (volume("x", image_sub_path="/etc"), InvalidArgument, "relative to the image"),
+        (volume("x", uidMappings=[MAPPING], gidMappings=[MAPPING]), InvalidArgument, "those of its pod"),
         (bind("/a", image_sub_path="x"), InvalidArgument, "image_sub_path"),
-        (bind("/a", uidMappings=[api.IDMapping(length=1)]), Unimplemented, "uidMappings"),
+        (bind("/a", uidMappings=[api.IDMapping()], gidMappings=[MAPPING]), InvalidArgument, "uidMappings.*length 0"),
+        (bind("/a", uidMappings=[MAPPING]), InvalidArgument, "gidMappings is empty"),
     ],
 )
 def test_a_mount_that_cannot_be_is_refused(

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from podyard.cri import api
-from podyard.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from podyard.errors import FailedPrecondition, InvalidArgument
 from podyard.linux import mounts
+from podyard.linux.userns import IdMap, Range
 from podyard.model.image import ImageConfig
 from podyard.oci.host import HostFacts, read_host_facts
 from podyard.oci.lookup import Found, look_up
@@ -20,6 +21,7 @@ from podyard.oci.spec import SpecInputs, build_spec, infra_spec
 from podyard.oci.users import User
 
 Facts = Callable[..., HostFacts]
+MAP = IdMap((Range(0, 100_000, 1000),), (Range(0, 100_000, 1000),))
 HIDDEN = {"masked_paths": ["/proc/kcore"], "readonly_paths": ["/proc/sys"]}
 
 
@@ -113,24 +115,17 @@ def test_a_bidirectional_mount_opens_the_root(facts: Facts) -> None:
     assert built(facts(), config)["linux"]["rootfsPropagation"] == "rshared"
 
 
-@pytest.mark.parametrize(
-    ("config", "field"),
-    [
-        (api.ContainerConfig(CDI_devices=[api.CDIDevice(name="vendor.com/gpu=0")]), "CDI_devices"),
-        (api.ContainerConfig(annotations={"cdi.k8s.io/x": "vendor.com/gpu=0"}), "cdi.k8s.io/x"),
-        (
-            secured(namespace_options=api.NamespaceOption(userns_options=api.UserNamespace(mode=api.POD))),
-            "userns_options",
-        ),
-        (
-            api.ContainerConfig(mounts=[api.Mount(container_path="/a", image=api.ImageSpec(image="x"))]),
-            r"mounts\.image",
-        ),
-    ],
-)
-def test_what_is_not_built_names_its_field(facts: Facts, config: api.ContainerConfig, field: str) -> None:
-    with pytest.raises(Unimplemented, match=field):
-        built(facts(), config)
+def test_a_user_namespace_comes_with_its_mappings(facts: Facts) -> None:
+    spec = built(facts(), id_map=MAP, namespaces={"user": "/pins/user", "mount": ""})
+    assert {"type": "user", "path": "/pins/user"} in spec["linux"]["namespaces"]
+    assert spec["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 100_000, "size": 1000}]
+    assert spec["linux"]["gidMappings"] == spec["linux"]["uidMappings"]
+
+
+@pytest.mark.parametrize("user", [User(1000, 0, (0,), "/"), User(0, 1000, (1000,), "/"), User(0, 0, (0, 5000), "/")])
+def test_a_user_outside_the_mappings_is_refused(facts: Facts, user: User) -> None:
+    with pytest.raises(InvalidArgument, match=r"1000|5000"):
+        built(facts(), id_map=MAP, found=Found(user))
 
 
 def test_the_infra_process_has_no_rights(facts: Facts) -> None:

@@ -9,8 +9,9 @@ from podyard.errors import AlreadyExists, FailedPrecondition, NotFound
 from podyard.lifecycle import containers, signals
 from podyard.lifecycle.requests import check_name
 from podyard.model.ids import new_id
+from podyard.model.image import Image
 from podyard.model.records import Container
-from podyard.oci import monitor
+from podyard.oci import monitor, mounts
 from podyard.runtime import container_create, exec_sync, messages
 from podyard.runtime.calls.base import Calls, known, read_spec, taken
 from podyard.runtime.container_remove import RemoveContainer
@@ -34,10 +35,11 @@ class ContainerCalls(Calls):
             if existing.record.config == serialized:
                 return api.CreateContainerResponse(container_id=existing.record.id)
             raise AlreadyExists(taken("container", existing.record.id, config.metadata.name))
-        container_create.check(config, sandbox)
-        image = context.images.find(config.image.image)
-        if image is None:
-            raise NotFound(f"image {config.image.image} is not here: pull it first")
+        container_create.check(config, sandbox, context.host)
+        image = self._image(config.image.image)
+        volume_images = {
+            mount.image.image: self._image(mount.image.image) for mount in config.mounts if mounts.has_image(mount)
+        }
         container = Container(
             id=new_id(),
             sandbox_id=sandbox.record.id,
@@ -47,10 +49,11 @@ class ContainerCalls(Calls):
             image_ref=image.repo_digests[0] if image.repo_digests else image.id,
             created_at=now(),
             boot_id=context.boot_id,
+            volume_images=tuple(sorted({volume.id for volume in volume_images.values()})),
             stop_signal=_stop_signal(config, context.images.image_config(image).stop_signal),
             log_path=_log_path(sandbox.config, config),
         )
-        made = await context.engine.run(container_create.CreateContainer(context, container, image))
+        made = await context.engine.run(container_create.CreateContainer(context, container, image, volume_images))
         return api.CreateContainerResponse(container_id=made)
 
     async def StartContainer(self, request: api.StartContainerRequest) -> api.StartContainerResponse:
@@ -111,6 +114,12 @@ class ContainerCalls(Calls):
         bundle = self._context.paths.bundle(entry.record.id)
         await monitor.reopen_log(bundle, Path(entry.record.log_path))
         return api.ReopenContainerLogResponse()
+
+    def _image(self, name: str) -> Image:
+        image = self._context.images.find(name)
+        if image is None:
+            raise NotFound(f"image {name} is not here: pull it first")
+        return image
 
     def _container_info(self, entry: ContainerEntry) -> dict[str, str]:
         record = entry.record

@@ -23,6 +23,7 @@ class SandboxCalls(Calls):
         context, config = self._context, request.config
         sandbox_run.check(config)
         handler = context.handler(request.runtime_handler)
+        sandbox_run.check_handler(config, handler)
         serialized = config.SerializeToString(deterministic=True)
         existing = self._store.sandbox_by_name(sandbox_name(config))
         if existing is not None:
