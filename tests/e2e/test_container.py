@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support.pods import Kit
+from tests.support.pods import WAIT_LIMIT, Kit
 
 from podyard.cri import api
 from podyard.errors import AlreadyExists, NotFound, PodyardError
@@ -139,7 +139,7 @@ async def test_a_second_stop_shortens_the_first(kit: Kit) -> None:
     slow = asyncio.create_task(kit.client.runtime.stop_container(container_id, 100))
     await asyncio.sleep(0.3)
     await kit.client.runtime.stop_container(container_id, 0)
-    await asyncio.wait_for(slow, 20)
+    await asyncio.wait_for(slow, WAIT_LIMIT)
     assert (await kit.status(container_id)).state == api.CONTAINER_EXITED
 
 
@@ -390,6 +390,6 @@ async def test_verbose_status_has_what_tools_read(kit: Kit) -> None:
 
 
 async def until_logged(kit: Kit, container_id: str, text: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_LIMIT):
         while text not in kit.output(await kit.status(container_id)):
             await asyncio.sleep(0.05)

@@ -13,7 +13,7 @@ import pytest
 from tests.support import crash
 from tests.support.host import snapshot
 from tests.support.images import Images
-from tests.support.pods import Kit
+from tests.support.pods import WAIT_LIMIT, Kit
 from tests.support.servers import Podyard
 
 from podyard.client import Client
@@ -79,7 +79,7 @@ async def test_an_end_while_podyard_was_away_is_reported(own: Podyard, images: I
         container_id = await kit.start(sandbox_id, ["sh", "-c", "sleep 1; echo last words; exit 9"])
         own.kill()
         exit_file = own.run / "exits" / container_id
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_LIMIT):
             while not exit_file.exists():
                 await asyncio.sleep(0.05)
         ended_at = exit_file.stat().st_mtime_ns

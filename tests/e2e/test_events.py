@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support.images import Images
-from tests.support.pods import Kit
+from tests.support.pods import WAIT_LIMIT, Kit
 from tests.support.servers import Podyard
 
 from podyard.client import Client
@@ -50,7 +50,7 @@ class Listener:
 
     async def until(self, wanted: tuple[str, int]) -> None:
         """Wait for an event: an id and a type."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_LIMIT):
             while wanted not in self.seen():
                 self._more.clear()
                 await self._more.wait()
@@ -65,7 +65,7 @@ class Listener:
 async def listening(client: Client, count: int = 1) -> AsyncIterator[list[Listener]]:
     listeners = [Listener(client) for _ in range(count)]
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_LIMIT):
             for listener in listeners:
                 await listener.open.wait()
         yield listeners

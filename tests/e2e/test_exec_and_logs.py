@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.support.pods import Kit, parse_log
+from tests.support.pods import WAIT_LIMIT, Kit, parse_log
 
 from podyard.cri import api
 from podyard.errors import DeadlineExceeded, NotFound, PodyardError
@@ -47,20 +47,20 @@ async def test_a_timeout_kills_the_command(kit: Kit) -> None:
     container_id = await running(kit)
     with pytest.raises(DeadlineExceeded):
         await kit.client.runtime.exec_sync(container_id, ["sh", "-c", "sleep 4711; true"], 1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_LIMIT):
         while "sleep 4711" in await kit.exec(container_id, "ps", "-o", "args"):
             await asyncio.sleep(0.05)
 
 
 async def test_a_megabyte_of_output(kit: Kit) -> None:
     container_id = await running(kit)
-    result = await kit.client.runtime.exec_sync(container_id, ["head", "-c", "1000000", "/dev/zero"], 30)
+    result = await kit.client.runtime.exec_sync(container_id, ["head", "-c", "1000000", "/dev/zero"], int(WAIT_LIMIT))
     assert result.stdout == bytes(1000000)
 
 
 async def test_orphans_are_not_waited_for(kit: Kit) -> None:
     container_id = await running(kit)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_LIMIT):
         assert await kit.exec(container_id, "sh", "-c", "sleep 500 & echo started") == "started\n"
 
 
@@ -126,7 +126,7 @@ async def test_nothing_is_lost_across_a_rotation(kit: Kit) -> None:
         assert path.exists()
         rotated.append(old)
         await asyncio.sleep(0.2)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_LIMIT):
         while True:
             # The writer of the log may cut a line into parts wherever its buffer ends.
             text = "".join(content for file in [*rotated, path] for _, content in parse_log(file.read_bytes()))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.host import snapshot
-from tests.support.pods import Kit
+from tests.support.pods import WAIT_LIMIT, Kit
 
 from podyard.cri import api
 from podyard.errors import AlreadyExists, NotFound, PodyardError
@@ -212,7 +212,7 @@ async def test_a_sandbox_that_fails_leaves_nothing(kit: Kit) -> None:
     with pytest.raises(PodyardError, match="no_such_thing"):
         await kit.client.runtime.run_pod_sandbox(config)
     assert await kit.client.runtime.list_pod_sandbox() == []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_LIMIT):
         while snapshot().added_since(before) != {}:
             await asyncio.sleep(0.1)
 
@@ -221,7 +221,7 @@ async def fetch(url: str) -> str:
     """A page; its server may still be starting."""
 
     def get() -> str:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + WAIT_LIMIT
         while True:
             try:
                 with urllib.request.urlopen(url, timeout=5) as answer:

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support.patience import PATIENCE
+
 from podyard.client import Client
 from podyard.cri import api
 
 _numbers = itertools.count(1)
 
-WAIT_LIMIT = 30.0
+WAIT_LIMIT = 30.0 * PATIENCE
 
 
 class Kit:
@@ -93,7 +95,7 @@ class Kit:
                 await asyncio.sleep(0.02)
         return status
 
-    async def exec(self, container_id: str, *command: str, timeout: int = 20) -> str:
+    async def exec(self, container_id: str, *command: str, timeout: int = int(20 * PATIENCE)) -> str:
         """Run a command in a container; what it wrote. Its exit code must be 0."""
         result = await self.client.runtime.exec_sync(container_id, list(command), timeout)
         assert result.exit_code == 0, result

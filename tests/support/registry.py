@@ -12,9 +12,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
+
 from podyard.images.layout import LayoutWriter, WrittenManifest
 
-START_LIMIT = 20.0
+START_LIMIT = 20.0 * PATIENCE
 
 
 @contextlib.contextmanager

@@ -17,11 +17,15 @@ import sys
 import time
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
+
 from podyard.client import Client
 from podyard.errors import PodyardError
 from podyard.linux import cgroups, mounts
 
-START_LIMIT = 30.0
+START_LIMIT = 30.0 * PATIENCE
+OCI_RUNTIME = os.environ.get("PODYARD_TEST_OCI_RUNTIME", "")
+"""The OCI runtime that podyard shall use; "" for the first that works."""
 CNI_BINARIES = Path("/usr/lib/cni")
 
 
@@ -92,7 +96,7 @@ class Server:
         """SIGTERM, and the exit code."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(timeout=40)
+        return self.process.wait(timeout=40 * PATIENCE)
 
     def stop(self) -> None:
         """Remove all pods, end the daemon, and take away what is left of its network."""
@@ -122,6 +126,10 @@ class Podyard(Server):
     def __init__(self, folder: Path, **settings: object) -> None:
         super().__init__(folder)
         self.settings = settings
+        if OCI_RUNTIME:
+            runtime = settings.get("runtime", {})
+            assert isinstance(runtime, dict)
+            self.settings["runtime"] = {"candidates": [OCI_RUNTIME], **runtime}
 
     @property
     def root(self) -> Path:
@@ -161,7 +169,7 @@ class Podyard(Server):
         """Remove all that it has put on the host; it must not run."""
         argv = [str(Path(sys.executable).parent / "podyard"), "reset", "--yes", "--config", str(self.config)]
         env = {**os.environ, **self.environment}
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=env, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60 * PATIENCE, env=env, check=False)
         assert done.returncode == 0, done.stderr
 
 
