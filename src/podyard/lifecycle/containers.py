@@ -33,6 +33,14 @@ def check_is_running(container: Container) -> None:
         raise FailedPrecondition(f"container {container.id[:12]} is {container.state}, not running")
 
 
+def check_may_change(container: Container) -> None:
+    """Raise FailedPrecondition, naming the state, unless the container has limits that can be changed."""
+    if container.state not in {"created", "running"}:
+        raise FailedPrecondition(
+            f"container {container.id[:12]} is {container.state}: only one that is created or runs has limits to change"
+        )
+
+
 def started(container: Container, at: int) -> Container:
     """The container once its process runs; it may have ended already, and then stays so."""
     state = container.state if container.state == "exited" else "running"

@@ -73,6 +73,37 @@ def memory_current(cgroup: str) -> int | None:
         return None
 
 
+def memory_in_use(cgroup: str) -> int | None:
+    """Bytes of memory that the kernel cannot take back by dropping cached files; None when it cannot be read."""
+    usage = memory_current(cgroup)
+    folder = ROOT / cgroup.lstrip("/") if is_v2() else _v1("memory", cgroup)
+    stat = _keyed(folder / "memory.stat")
+    prefix = "" if is_v2() else "total_"
+    cached = stat.get(f"{prefix}inactive_file", 0) + stat.get(f"{prefix}active_file", 0)
+    return None if usage is None else max(usage - cached, 0)
+
+
+def write(cgroup: str, name: str, value: str) -> None:
+    """Write a file of a cgroup, such as "cpu.shares": its controller stands before the dot. Raises OSError."""
+    _file(cgroup, name).write_text(value, encoding="ascii")
+
+
+def make(cgroup: str, controllers: set[str]) -> None:
+    """Make a cgroup with those controllers, where it is not there. Raises OSError.
+
+    On v2 they are passed down from the root (cgroup-v2, cgroup.subtree_control).
+    """
+    if not is_v2():
+        for controller in controllers:
+            _v1(controller, cgroup).mkdir(parents=True, exist_ok=True)
+        return
+    folder = ROOT
+    for part in cgroup.strip("/").split("/"):
+        (folder / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in sorted(controllers)))
+        folder /= part
+        folder.mkdir(exist_ok=True)
+
+
 def processes(cgroup: str) -> list[int]:
     """The processes of a cgroup and of those below it."""
     found: set[int] = set()
@@ -136,6 +167,10 @@ def waits_in(pid: int) -> str:
 
 def _v1(controller: str, cgroup: str) -> Path:
     return ROOT / controller / cgroup.lstrip("/")
+
+
+def _file(cgroup: str, name: str) -> Path:
+    return ROOT / cgroup.lstrip("/") / name if is_v2() else _v1(name.partition(".")[0], cgroup) / name
 
 
 def _keyed(path: Path) -> dict[str, int]:

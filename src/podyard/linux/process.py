@@ -139,6 +139,17 @@ def start_time(pid: int) -> int:
     return 0 if fields[0] == "Z" else int(fields[19])
 
 
+def set_oom_score_adj(pid: int, value: int) -> None:
+    """Make a process more (1000) or less (-1000) likely to be killed for want of memory; one that has ended is fine.
+
+    Raises OSError where podyard may not (proc(5), oom_score_adj).
+    """
+    try:
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(value), encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return
+
+
 def _feed(process: subprocess.Popen[bytes], data: bytes) -> None:
     assert process.stdin is not None
     try:

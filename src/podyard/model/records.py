@@ -38,6 +38,10 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     """The CNI result, as JSON."""
     infra: Process | None = None
     """Holds the PID namespace, where the pod shares one."""
+    resources: bytes | None = None
+    """The limits of all its containers together, serialized runtime.v1.LinuxContainerResources; None: as in config."""
+    overhead: bytes | None = None
+    """What the pod itself takes beside them, in the same form; None: as in config."""
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,12 +57,12 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     boot_id: str
     stop_signal: str
+    volume_images: tuple[str, ...] = ()
+    """The ids of the images that it has mounted as volumes."""
     log_path: str = ""
     cgroup: str = ""
     process: Process | None = None
     uid: int = 0
-    volume_images: tuple[str, ...] = ()
-    """The ids of the images that it has mounted as volumes."""
     gid: int = 0
     groups: tuple[int, ...] = ()
     state: ContainerState = "created"
@@ -67,3 +71,5 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int = 0
     reason: str = ""
     message: str = ""
+    resources: bytes | None = None
+    """Its limits since they were changed, serialized runtime.v1.LinuxContainerResources; None: as in config."""

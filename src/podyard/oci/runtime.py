@@ -6,11 +6,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from podyard.errors import Internal, NotFound
+from podyard.errors import Internal, InvalidArgument, NotFound
 from podyard.linux import process
 
 VERB_LIMIT = 60.0
 """Seconds that one verb may take; on an idle machine they take milliseconds."""
+
+REFUSED = ("invalid argument", "numerical result out of range", "permission denied", "no such device")
+"""How runtimes word it when a write to a cgroup's file fails for its value (EINVAL, ERANGE, EACCES, ENODEV)."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,22 @@ class OciRuntime:
         answer = await self._verb("state", container_id)
         status: str = json.loads(answer)["status"]
         return status
+
+    async def update(self, container_id: str, resources: Path) -> None:
+        """Change a container's limits to those in a file: OCI ``linux.resources`` as JSON.
+
+        Raises InvalidArgument where the kernel refused a value, NotFound, Internal with the runtime's own words.
+        """
+        try:
+            await self._verb("update", "--resources", str(resources), container_id)
+        except Internal as error:
+            if any(text in str(error).lower() for text in REFUSED):
+                raise InvalidArgument(f"the kernel refuses a limit: {error}") from error
+            raise
+
+    async def resume(self, container_id: str) -> None:
+        """Let a paused container go on. Raises Internal with the runtime's own words."""
+        await self._verb("resume", container_id)
 
     async def _verb(self, verb: str, *arguments: str) -> bytes:
         result = await process.run([str(self.path), *self.global_options, verb, *arguments], limit=VERB_LIMIT)

@@ -10,6 +10,7 @@ from google.protobuf import json_format
 
 from podyard.cri import api
 from podyard.model.records import Container, Sandbox
+from podyard.runtime import resources
 
 CONTAINER_STATES: Mapping[str, api.ContainerState.ValueType] = {
     "created": api.CONTAINER_CREATED,
@@ -92,7 +93,7 @@ def container_status(record: Container, config: api.ContainerConfig) -> api.Cont
         annotations=config.annotations,
         mounts=config.mounts,
         log_path=record.log_path,
-        resources=api.ContainerResources(linux=config.linux.resources),
+        resources=api.ContainerResources(linux=resources.effective(record, config)),
         user=api.ContainerUser(
             linux=api.LinuxContainerUser(uid=record.uid, gid=record.gid, supplemental_groups=record.groups)
         ),

@@ -23,9 +23,11 @@ from podyard.runtime.container_create import CreateContainer
 from podyard.runtime.container_remove import ReapContainer, RemoveContainer
 from podyard.runtime.container_start import StartContainer
 from podyard.runtime.container_stop import StopContainer
+from podyard.runtime.container_update import UpdateContainerResources
 from podyard.runtime.context import Context
 from podyard.runtime.sandbox_run import RunPodSandbox
 from podyard.runtime.sandbox_stop import RemovePodSandbox, StopPodSandbox
+from podyard.runtime.sandbox_update import UpdatePodSandboxResources
 from podyard.runtime.store import ContainerEntry, SandboxEntry
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,8 @@ def builders(context: Context) -> dict[str, Callable[[bytes], Operation[Any]]]:
         "StopContainer": lambda data: StopContainer(context, data.decode(), 0),
         "RemoveContainer": lambda data: RemoveContainer(context, data.decode()),
         "ReapContainer": lambda data: ReapContainer(context, data.decode()),
+        "UpdateContainerResources": lambda data: UpdateContainerResources.from_journal(context, data),
+        "UpdatePodSandboxResources": lambda data: UpdatePodSandboxResources.from_journal(context, data),
         "StopPodSandbox": lambda data: StopPodSandbox(context, data.decode()),
         "RemovePodSandbox": lambda data: RemovePodSandbox(context, data.decode()),
     }

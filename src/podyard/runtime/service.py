@@ -8,7 +8,8 @@ from podyard.runtime.calls.node import NodeCalls
 from podyard.runtime.calls.sandboxes import SandboxCalls
 from podyard.runtime.calls.stats import StatsCalls
 from podyard.runtime.calls.streams import StreamCalls
+from podyard.runtime.calls.update import UpdateCalls
 
 
-class RuntimeService(NodeCalls, StreamCalls, SandboxCalls, ContainerCalls, EventCalls, StatsCalls):
+class RuntimeService(NodeCalls, StreamCalls, SandboxCalls, ContainerCalls, UpdateCalls, EventCalls, StatsCalls):
     """All calls. A call that streams is an async generator."""

@@ -8,7 +8,7 @@ from podyard.cri import api
 from podyard.errors import AlreadyExists
 from podyard.model.ids import new_id
 from podyard.model.records import Sandbox
-from podyard.runtime import messages, sandbox_run
+from podyard.runtime import messages, sandbox_run, sandbox_update
 from podyard.runtime.calls.base import Calls, known, read_spec, taken
 from podyard.runtime.context import now
 from podyard.runtime.sandbox_stop import RemovePodSandbox, StopPodSandbox
@@ -87,12 +87,15 @@ class SandboxCalls(Calls):
 
     def _sandbox_info(self, entry: SandboxEntry) -> dict[str, str]:
         record, paths = entry.record, self._context.paths
+        pod, overhead = sandbox_update.now(entry)
         return messages.info(
             {
                 "pid": record.infra.pid if record.infra else 0,
                 "config": messages.as_json(entry.config),
                 "runtimeSpec": read_spec(paths.bundle(record.id)),
                 "runtimeHandler": record.handler,
+                "resources": messages.as_json(pod),
+                "overhead": messages.as_json(overhead),
                 "cniResult": json.loads(record.network_result),
                 "netNamespaceClosed": not (paths.pins(record.id) / "network").exists(),
             }
