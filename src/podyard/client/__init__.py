@@ -5,6 +5,7 @@
     kubelet         the kubelet's time limits and what it demands of answers
     service         what the clients of all services share: ``call``
     runtime         RuntimeClient: sandboxes and containers
+    streams/        exec, attach and port-forward: sessions with a runtime's streaming server
     images          ImageClient
     admin           AdminClient: what podyard has beyond the CRI
     errors          gRPC's errors as podyard's

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from podyard.client.statistics import StatisticsClient
 from podyard.cri import api
+
+if TYPE_CHECKING:
+    from podyard.client.streams import PortForward, Session, Transport
 
 __all__ = ["RuntimeClient"]
 
@@ -150,3 +155,86 @@ class RuntimeClient(StatisticsClient):
     async def reopen_container_log(self, id: str) -> None:
         """Make a running container write to a new log file; the old one was renamed before."""
         await self.call("ReopenContainerLog", api.ReopenContainerLogRequest(container_id=id))
+
+    # --- streaming sessions: the runtime gives a URL, the rest is between this client and its streaming server
+
+    def exec(
+        self,
+        id: str,
+        cmd: Iterable[str],
+        *,
+        stdin: bool = False,
+        stdout: bool = True,
+        stderr: bool = True,
+        tty: bool = False,
+        transport: Transport = "auto",
+    ) -> AbstractAsyncContextManager[Session]:
+        """Run a command in a container, with its standard streams here while the block lasts.
+
+        ``tty``: it gets a terminal, and writes to ``stdout`` alone. What happens to a command that has not ended when
+        the block is left is the runtime's affair: podyard kills it.
+
+            async with client.runtime.exec(id, ["cat"], stdin=True) as session:
+                await session.stdin.write(b"text"); await session.stdin.close()
+                async for output in session: print(output.stream, output.data)
+                code = await session.wait()
+
+        Raises Unavailable, DeadlineExceeded and the like when the streaming server cannot be reached; what is wrong
+        with the command is told by ``Session.wait``.
+        """
+        request = api.ExecRequest(
+            container_id=id, cmd=cmd, tty=tty, stdin=stdin, stdout=stdout, stderr=stderr and not tty
+        )
+        return self._session("Exec", request, transport)
+
+    def attach(
+        self,
+        id: str,
+        *,
+        stdin: bool = False,
+        stdout: bool = True,
+        stderr: bool = True,
+        tty: bool = False,
+        transport: Transport = "auto",
+    ) -> AbstractAsyncContextManager[Session]:
+        """The standard streams of a container's own process, while the block lasts; leaving it lets the process alone.
+
+        ``tty``: whether the container was made with a terminal. Raises as ``exec`` does.
+        """
+        request = api.AttachRequest(container_id=id, tty=tty, stdin=stdin, stdout=stdout, stderr=stderr and not tty)
+        return self._session("Attach", request, transport)
+
+    @asynccontextmanager
+    async def port_forward(self, sandbox_id: str, *, transport: Transport = "auto") -> AsyncIterator[PortForward]:
+        """Connections to ports in a pod, by ``PortForward.connect``; all are closed when the block is left.
+
+        Raises NotFound for a sandbox that is not there.
+        """
+        from podyard.client.streams import PortForward
+
+        async def ask(port: int) -> str:
+            # Over SPDY the port is named by each stream; over WebSocket by this request.
+            request = api.PortForwardRequest(pod_sandbox_id=sandbox_id, port=[port])
+            answer: api.PortForwardResponse = await self.call("PortForward", request)
+            return answer.url
+
+        await self.pod_sandbox_status(sandbox_id)
+        forward = PortForward(ask, transport)
+        try:
+            yield forward
+        finally:
+            await forward.close()
+
+    @asynccontextmanager
+    async def _session(
+        self, method: str, request: api.ExecRequest | api.AttachRequest, transport: Transport
+    ) -> AsyncIterator[Session]:
+        from podyard.client.streams import Wanted, open_session
+
+        async def ask() -> str:
+            url: str = (await self.call(method, request)).url
+            return url
+
+        wanted = Wanted(stdin=request.stdin, stdout=request.stdout, stderr=request.stderr, tty=request.tty)
+        async with open_session(ask, wanted, transport) as session:
+            yield session
