@@ -20,11 +20,11 @@ from podyard.cli.settings import group_options
 from podyard.errors import PodyardError, translate
 
 SECTIONS: Mapping[str, Sequence[str]] = {
-    "Pods": ("run", "pods", "ps", "stats", "logs", "exec", "inspect", "stop", "rm"),
+    "Pods": ("run", "pods", "ps", "stats", "logs", "exec", "attach", "cp", "port-forward", "inspect", "stop", "rm"),
     "Images": ("images", "pull", "load", "rmi"),
     "Runtime": ("info", "version", "serve", "config", "reset"),
 }
-"""The commands; each is ``command`` in the module of its name here."""
+"""The commands; each is ``command`` in the module of its name here ("-" is "_" there)."""
 
 INTERRUPTED = 130
 READER_GONE = 141
@@ -50,7 +50,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"podyard.cli.{cmd_name}")
+        module = importlib.import_module(f"podyard.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 
