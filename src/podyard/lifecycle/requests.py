@@ -13,6 +13,11 @@ LABEL_LIMIT = 4096
 HOSTNAME_LIMIT = 64
 """Bytes of a host name (uname(2))."""
 
+PARENT_LIMIT = 4096
+"""Characters of a path (PATH_MAX)."""
+
+_SLICE = re.compile(r"[A-Za-z0-9:_.\\]+(-[A-Za-z0-9:_.\\]+)*\.slice")
+"""A slice's name (systemd.slice(5)): a dash parts it from the one above, so none stands at an end or beside another."""
 _SYSCTL = re.compile(r"[a-z0-9][a-z0-9_-]*([./][A-Za-z0-9_-]+)+")
 _IPC_SYSCTLS = {"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem"}
 _NETWORK, _IPC = "the network namespace", "the IPC namespace"
@@ -37,6 +42,23 @@ def check_hostname(hostname: str) -> None:
     """Raise InvalidArgument when the kernel would not take it."""
     if len(hostname.encode()) > HOSTNAME_LIMIT:
         raise InvalidArgument(f"host name {hostname[:70]!r} has more than {HOSTNAME_LIMIT} bytes")
+
+
+def check_cgroup_parent(parent: str, *, systemd: bool) -> None:
+    """Raise InvalidArgument for a cgroup under which no pod can be; "" leaves the choice to podyard.
+
+    ``systemd``: systemd makes the cgroups, so the parent is a slice: its name, or the path of its cgroup.
+    """
+    if not parent:
+        return
+    if len(parent) > PARENT_LIMIT or not parent.isprintable() or ".." in parent.split("/"):
+        raise InvalidArgument(f"linux.cgroup_parent {parent[:60]!r} is not the path of a cgroup")
+    if systemd and not _SLICE.fullmatch(parent.rstrip("/").rpartition("/")[2]):
+        raise InvalidArgument(
+            f"linux.cgroup_parent {parent!r} does not end in the name of a systemd slice such as kubepods.slice: "
+            "let the client use the systemd cgroup driver (RuntimeConfig tells it so), "
+            'or set runtime.cgroup_driver = "cgroupfs"'
+        )
 
 
 def check_log_path(log_directory: str, log_path: str) -> None:

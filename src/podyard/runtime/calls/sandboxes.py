@@ -6,6 +6,7 @@ import json
 
 from podyard.cri import api
 from podyard.errors import AlreadyExists
+from podyard.lifecycle import requests
 from podyard.model.ids import new_id
 from podyard.model.records import Sandbox
 from podyard.runtime import messages, sandbox_run, sandbox_update
@@ -22,6 +23,7 @@ class SandboxCalls(Calls):
         """Make a sandbox, or return the one that the same request made before."""
         context, config = self._context, request.config
         sandbox_run.check(config)
+        requests.check_cgroup_parent(config.linux.cgroup_parent, systemd=context.systemd_cgroups)
         handler = context.handler(request.runtime_handler)
         sandbox_run.check_handler(config, handler)
         serialized = config.SerializeToString(deterministic=True)

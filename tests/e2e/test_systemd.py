@@ -1,0 +1,229 @@
+"""Hosts where systemd is process 1 and cgroup v2 is alone: the systemd cgroup driver, and podyard as a service.
+
+tests/vm makes such a host; elsewhere these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.images import Images
+from tests.support.patience import PATIENCE
+from tests.support.pods import WAIT_LIMIT, Kit
+from tests.support.servers import Podyard, remove_network
+
+from podyard.client import Client
+from podyard.cri import api
+from podyard.errors import InvalidArgument
+from podyard.linux import cgroups
+from podyard.linux.process import start_time
+
+pytestmark = pytest.mark.skipif(
+    not Path("/run/systemd/system").is_dir() or not cgroups.is_v2(),
+    reason="needs systemd as process 1 and cgroup v2 (tests/vm/run makes a machine that has both)",
+)
+
+UNIT = "podyard-test.service"
+UNIT_FILE = Path("/run/systemd/system") / UNIT
+
+
+@pytest.fixture
+async def kit(podyard: Podyard, images: Images) -> AsyncIterator[Kit]:
+    async with await Client.connect(podyard.endpoint) as client:
+        await client.images.pull_image(images.busybox)
+        kit = Kit(client, podyard.folder / "tests", images.busybox, podyard.name)
+        try:
+            yield kit
+        finally:
+            await kit.close()
+
+
+def systemctl(*arguments: str, ok: bool = True) -> str:
+    done = subprocess.run(
+        ["systemctl", "--no-pager", *arguments], capture_output=True, text=True, timeout=60 * PATIENCE
+    )
+    assert done.returncode == 0 or not ok, done.stderr
+    return done.stdout.strip()
+
+
+async def cgroup_of(kit: Kit, container_id: str) -> str:
+    """The cgroup of a container's first process, as the host sees it."""
+    return cgroups.of_process(await pid_of(kit, container_id))
+
+
+async def pid_of(kit: Kit, container_id: str) -> int:
+    answer = await kit.client.runtime.container_status(container_id, verbose=True)
+    pid: int = json.loads(answer.info["info"])["pid"]
+    return pid
+
+
+async def gone(path: Path) -> None:
+    """systemd removes a cgroup when it is told that it is empty: soon, not at once."""
+    async with asyncio.timeout(WAIT_LIMIT):
+        while path.exists():
+            await asyncio.sleep(0.05)
+
+
+async def test_the_kubelet_is_told_to_use_systemd(kit: Kit) -> None:
+    config = await kit.client.runtime.runtime_config()
+    assert config.linux.cgroup_driver == api.SYSTEMD
+
+
+async def test_a_container_is_a_scope_in_podyards_slice(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    container_id = await kit.start(sandbox_id, ["sleep", "1000"])
+    cgroup = await cgroup_of(kit, container_id)
+    unit = f"podyard-{container_id}.scope"
+    assert cgroup == f"/podyard.slice/{unit}"
+    assert systemctl("show", "-P", "ActiveState", unit) == "active"
+    assert systemctl("show", "-P", "Slice", unit) == "podyard.slice"
+    await kit.client.runtime.stop_container(container_id, 0)
+    await gone(cgroups.ROOT / cgroup.lstrip("/"))
+    await kit.client.runtime.remove_container(container_id)
+    assert systemctl("show", "-P", "ActiveState", unit) == "inactive"
+
+
+@pytest.mark.parametrize("pid", [api.CONTAINER, api.POD], ids=["own PIDs", "shared PIDs"])
+async def test_everything_of_a_pod_is_below_the_slice_that_the_request_names(
+    kit: Kit, pid: api.NamespaceMode.ValueType
+) -> None:
+    name = uuid.uuid4().hex
+    parent = f"/podyardtest.slice/podyardtest-pods.slice/podyardtest-pods-pod{name}.slice"
+    options = api.LinuxSandboxSecurityContext(namespace_options=api.NamespaceOption(pid=pid))
+    linux = api.LinuxPodSandboxConfig(cgroup_parent=parent, security_context=options)
+    sandbox_id = await kit.sandbox(linux=linux)
+    security = api.LinuxContainerSecurityContext(namespace_options=api.NamespaceOption(pid=pid))
+    container_id = await kit.start(
+        sandbox_id, ["sleep", "1000"], linux=api.LinuxContainerConfig(security_context=security)
+    )
+    assert await cgroup_of(kit, container_id) == f"{parent}/podyard-{container_id}.scope"
+    folder = cgroups.ROOT / parent.lstrip("/")
+    scopes = {path.name for path in folder.glob("*.scope")}
+    infra = {f"podyard-{sandbox_id}.scope"} if pid == api.POD else set()
+    assert scopes == {f"podyard-{container_id}.scope"} | infra
+    await kit.client.runtime.stop_pod_sandbox(sandbox_id)
+    for scope in scopes:
+        await gone(folder / scope)
+    await kit.client.runtime.remove_pod_sandbox(sandbox_id)
+    systemctl("stop", "podyardtest.slice")
+
+
+@pytest.mark.parametrize("parent", ["/kubepods/pod1", "kubepods", "/a.slice/b.scope"])
+async def test_a_parent_that_is_no_slice_is_refused(kit: Kit, parent: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"slice"):
+        await kit.sandbox(linux=api.LinuxPodSandboxConfig(cgroup_parent=parent))
+
+
+async def test_limits_are_what_the_kernel_keeps(kit: Kit) -> None:
+    resources = api.LinuxContainerResources(
+        cpu_period=100_000,
+        cpu_quota=25_000,
+        cpu_shares=512,
+        cpuset_cpus="0",
+        memory_limit_in_bytes=64 << 20,
+        unified={"pids.max": "77", "memory.high": str(48 << 20)},
+    )
+    container_id = await kit.start(
+        await kit.sandbox(), ["sleep", "1000"], linux=api.LinuxContainerConfig(resources=resources)
+    )
+    folder = cgroups.ROOT / (await cgroup_of(kit, container_id)).lstrip("/")
+    wanted = {
+        "cpu.max": "25000 100000",
+        # 1 + (shares - 2) * 9999 / 262142 (OCI runtimes' conversion of v1 shares).
+        "cpu.weight": "20",
+        "cpuset.cpus": "0",
+        "memory.max": str(64 << 20),
+        "memory.high": str(48 << 20),
+        "memory.swap.max": "0",
+        "pids.max": "77",
+    }
+    assert {name: (folder / name).read_text().strip() for name in wanted} == wanted
+    # What systemd itself believes, or it would write other values at the next daemon-reload.
+    unit = folder.name
+    systemctl("daemon-reload")
+    assert {name: (folder / name).read_text().strip() for name in wanted} == wanted
+    assert systemctl("show", "-P", "MemoryMax", unit) == str(64 << 20)
+
+
+async def test_oom_killed_is_reported_though_the_scope_goes_with_its_process(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    limits = api.LinuxContainerConfig(resources=api.LinuxContainerResources(memory_limit_in_bytes=16 << 20))
+    eat = ["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"]
+    ids = await asyncio.gather(*(kit.start(sandbox_id, eat, linux=limits) for _ in range(8)))
+    ended = [await kit.ended(container_id) for container_id in ids]
+    assert {(status.exit_code, status.reason) for status in ended} == {(137, "OOMKilled")}
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Podyard]:
+    """podyard as a unit of systemd, written as an administrator would (docs: KillMode=process)."""
+    server = Podyard(tmp_path / "podyard")
+    server.bridge, server.subnet = "pytest-p4", "10.248.0.0/16"
+    server.folder.mkdir()
+    server.configure()
+    UNIT_FILE.write_text(
+        f"[Service]\nType=notify\nExecStart={' '.join(server.argv())}\nKillMode=process\nDelegate=yes\n"
+        f"TimeoutStartSec={int(30 * PATIENCE)}\nEnvironment=PATH={os.environ['PATH']}\n"
+    )
+    systemctl("daemon-reload")
+    try:
+        systemctl("start", UNIT)
+        yield server
+    finally:
+        systemctl("stop", UNIT, ok=False)
+        UNIT_FILE.unlink()
+        systemctl("daemon-reload")
+        server.reset()
+        remove_network(server.bridge)
+
+
+async def test_a_service_that_is_restarted_keeps_its_containers(service: Podyard, images: Images) -> None:
+    async with await Client.connect(service.endpoint) as client:
+        await client.images.pull_image(images.busybox)
+        kit = Kit(client, service.folder / "tests", images.busybox, service.name)
+        sandbox_id = await kit.sandbox()
+        script = "trap 'echo bye; exit 7' TERM; while :; do echo tick; sleep 0.1; done"
+        container_id = await kit.start(sandbox_id, ["sh", "-c", script])
+        pid = await pid_of(kit, container_id)
+        began = start_time(pid)
+        main = systemctl("show", "-P", "MainPID", UNIT)
+        systemctl("restart", UNIT)
+        assert systemctl("show", "-P", "MainPID", UNIT) not in {main, "0"}
+    async with await Client.connect(service.endpoint) as client:
+        kit.client = client
+        assert start_time(pid) == began != 0
+        assert (await kit.status(container_id)).state == api.CONTAINER_RUNNING
+        # The monitor lives, too: it still writes the log, and tells the exit code.
+        before = len(kit.log_lines(await kit.status(container_id)))
+        async with asyncio.timeout(WAIT_LIMIT):
+            while len(kit.log_lines(await kit.status(container_id))) == before:
+                await asyncio.sleep(0.1)
+        await client.runtime.stop_container(container_id, int(WAIT_LIMIT))
+        status = await kit.status(container_id)
+        assert (status.exit_code, status.reason) == (7, "Error")
+        assert kit.output(status).endswith("bye\n")
+        await kit.close()
+
+
+async def test_a_service_that_is_stopped_leaves_its_containers_running(service: Podyard, images: Images) -> None:
+    async with await Client.connect(service.endpoint) as client:
+        await client.images.pull_image(images.busybox)
+        kit = Kit(client, service.folder / "tests", images.busybox, service.name)
+        container_id = await kit.start(await kit.sandbox(), ["sleep", "1000"])
+        pid = await pid_of(kit, container_id)
+        began = start_time(pid)
+    systemctl("stop", UNIT)
+    assert systemctl("show", "-P", "ActiveState", UNIT) == "inactive"
+    assert start_time(pid) == began != 0
+    systemctl("start", UNIT)
+    async with await Client.connect(service.endpoint) as client:
+        kit.client = client
+        assert (await kit.status(container_id)).state == api.CONTAINER_RUNNING
+        await kit.close()
