@@ -25,7 +25,12 @@ class NetworkConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     bridge: str = "podyard0"
     """The default network's bridge. Daemons side by side need one each, and subnets of their own."""
     subnets: tuple[str, ...] = ("10.119.0.0/16",)
-    """The default network's subnets: one IPv4, one IPv6, or one of each. A pod has an address of each."""
+    """The default network's subnets: one IPv4, one IPv6, or one of each. A pod has an address of each. The pod CIDR of
+    a kubelet that has one takes their place."""
+    template: Path | None = None
+    """A CNI configuration list with gaps in the form of containerd's conf_template ({{.PodCIDR}}, and lists
+    {{.PodCIDRRanges}} and {{.Routes}}). It is filled and written to ``conf_dir`` when a kubelet tells the pod CIDR,
+    unless another configuration is there. None: the pod CIDR matters to the default network alone."""
     masquerade: bool = True
     """Whether what pods of the default network send to the outside gets the host's address as its source."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from podyard.linux import bridges
 from podyard.network import firewall
 from podyard.network.config import NetworkConfig
 from podyard.network.configuration import NetworkConfiguration, parse
+from podyard.network.pod_cidr import routes, write_new
 
 NAME = "podyard"
 """The network's name; the plugins' files and iptables comments have it."""
@@ -40,13 +42,26 @@ class DefaultNetwork:
         self._config = config
         self._notes = folder / "bridges"
         self._data = folder / "addresses"
+        self._chosen = folder / "subnets.json"
         self._settled = False
-        raw = configuration(config, self._data)
-        self.configuration: NetworkConfiguration = parse(json.dumps(raw).encode(), is_list=True)
+        self._use(config.subnets)
 
     def prepare(self) -> None:
-        """Make the directories."""
+        """Make the directories, and read which subnets were chosen last."""
         self._notes.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._chosen.exists():
+            self._use(msgspec.json.decode(self._chosen.read_bytes(), type=tuple[str, ...]))
+
+    def choose(self, subnets: tuple[str, ...]) -> None:
+        """Take other subnets than the configuration's, now and after a restart. No sandbox may be attached."""
+        write_new(self._chosen, msgspec.json.encode(subnets))
+        self._use(subnets)
+
+    def _use(self, subnets: tuple[str, ...]) -> None:
+        self.subnets = subnets
+        self._settled = False
+        raw = configuration(self._config.bridge, subnets, self._data)
+        self.configuration: NetworkConfiguration = parse(json.dumps(raw).encode(), is_list=True)
 
     async def claim(self, *, host_ports: bool) -> None:
         """Make sure that the bridge's name is podyard's to use, and that the rules are there.
@@ -57,7 +72,7 @@ class DefaultNetwork:
         known = self._note(name)
         if known is None:
             self._check_unused()
-        wanted = tuple(firewall.rules_for(name, self._config.subnets, masquerade=self._config.masquerade))
+        wanted = tuple(firewall.rules_for(name, self.subnets, masquerade=self._config.masquerade))
         found = known or OnHost(bridge=name)
         noted = replace(
             found, rules=tuple(dict.fromkeys((*found.rules, *wanted))), host_ports=found.host_ports or host_ports
@@ -69,7 +84,7 @@ class DefaultNetwork:
             self._settled = True
 
     async def _settle(self, noted: OnHost, wanted: tuple[firewall.Rule, ...]) -> None:
-        """Once in a daemon's life: what an earlier one with other settings has left goes, the rules come."""
+        """Once in a daemon's life and after a change of subnets: what other settings have left goes, the rules come."""
         if bridges.exists(noted.bridge) and not bridges.ports(noted.bridge):
             # It may have another subnet's address, which the plugin does not change; it makes the bridge anew.
             bridges.remove(noted.bridge)
@@ -130,19 +145,15 @@ class DefaultNetwork:
             return None
 
     def _save(self, noted: OnHost) -> None:
-        file = self._notes / f"{noted.bridge}.json"
-        new = file.with_suffix(".new")
-        new.write_bytes(msgspec.json.encode(noted))
-        new.rename(file)
+        write_new(self._notes / f"{noted.bridge}.json", msgspec.json.encode(noted))
 
 
-def configuration(config: NetworkConfig, data: Path) -> dict[str, Any]:
+def configuration(bridge_name: str, subnets: Sequence[str], data: Path) -> dict[str, Any]:
     """The CNI configuration list of the default network; ``data`` is where host-local keeps its address files."""
-    networks = [ipaddress.ip_network(subnet) for subnet in config.subnets]
-    everywhere = {4: "0.0.0.0/0", 6: "::/0"}
+    networks = [ipaddress.ip_network(subnet) for subnet in subnets]
     bridge = {
         "type": "bridge",
-        "bridge": config.bridge,
+        "bridge": bridge_name,
         "isGateway": True,
         # One rule for the whole network stands for this (firewall.rules_for).
         "ipMasq": False,
@@ -152,7 +163,7 @@ def configuration(config: NetworkConfig, data: Path) -> dict[str, Any]:
             "type": "host-local",
             "dataDir": str(data),
             "ranges": [[{"subnet": str(network)}] for network in networks],
-            "routes": [{"dst": everywhere[network.version]} for network in networks],
+            "routes": [{"dst": destination} for destination in routes(subnets)],
         },
     }
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}

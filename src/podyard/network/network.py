@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 
 from podyard.errors import DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, PodyardError, Unavailable
 from podyard.linux import namespaces
+from podyard.network import default, pod_cidr
 from podyard.network.attachments import Attachment, Attachments, execution_config
 from podyard.network.capabilities import runtime_configs
 from podyard.network.config import NetworkConfig
@@ -19,6 +21,8 @@ from podyard.network.health import Health
 from podyard.network.model import AttachRequest, AttachResult, NetworkStatus
 from podyard.network.plugins import Invocation, Plugins
 from podyard.network.results import addresses
+
+logger = logging.getLogger(__name__)
 
 NOT_READY = "NetworkPluginNotReady"
 """The reason that kubelets and their users know."""
@@ -41,6 +45,7 @@ class Network:
         self._default = DefaultNetwork(config, state_folder)
         self._health = Health(self._plugins)
         self._first = asyncio.Lock()
+        self._attaching: set[str] = set()
         self._tried: NetworkConfiguration | None = None
 
     async def start(self) -> None:
@@ -78,6 +83,7 @@ class Network:
         if self._attachments.find(request.sandbox_id) is not None:
             raise FailedPrecondition(f"sandbox {request.sandbox_id} is attached to a network: detach it first")
         deadline = asyncio.get_running_loop().time() + self._config.timeout
+        self._attaching.add(request.sandbox_id)
         try:
             async with asyncio.timeout_at(deadline + GRACE):
                 return await self._attach(configuration, request, deadline)
@@ -86,6 +92,8 @@ class Network:
                 f"attaching sandbox {request.sandbox_id[:12]} to the network {configuration.name} took longer than "
                 f"{self._config.timeout:g} s: it waited for iptables, or for the network's first attachment"
             ) from error
+        finally:
+            self._attaching.discard(request.sandbox_id)
 
     async def detach(self, request: AttachRequest) -> None:
         """Let the plugins take back what ``attach`` gave, or what is left of it (DEL).
@@ -96,6 +104,46 @@ class Network:
         Raises what the first failing plugin raised, when all have been run; then the sandbox stays attached.
         """
         await self._detach(request.sandbox_id)
+
+    async def set_pod_cidr(self, text: str) -> None:
+        """Let pods have addresses of the subnets that a kubelet was given: one, or one of each family.
+
+        A template is filled and written as the host's CNI configuration, unless there is another one. The default
+        network takes them as its own. Any other configuration is its administrator's and stays. Repeating it changes
+        nothing.
+
+        Raises InvalidArgument for what are no subnets, FailedPrecondition when the template makes no configuration, or
+        the default network has pods with addresses of other subnets.
+        """
+        subnets = pod_cidr.parse_subnets(text)
+        loaded = self._directory.load()
+        if self._config.template is not None:
+            await asyncio.to_thread(self._fill_template, self._config.template, subnets, loaded)
+        elif self._chosen(loaded) is not self._default.configuration:
+            logger.info("the pod CIDR %s is left to the CNI configuration in %s", text, self._config.conf_dir)
+        elif subnets != self._default.subnets:
+            self._check_none_attached(subnets)
+            self._default.choose(subnets)
+            logger.info("pods get addresses of %s", ", ".join(subnets))
+
+    def _fill_template(self, template: Path, subnets: tuple[str, ...], loaded: Loaded) -> None:
+        file = self._config.conf_dir / pod_cidr.FILE
+        content = pod_cidr.filled(template, subnets)
+        if not file.exists() and loaded.configuration is not None:
+            logger.info("the template for the pod CIDR is not used: %s has a configuration", self._config.conf_dir)
+        elif not file.exists() or file.read_bytes() != content:
+            file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            pod_cidr.write_new(file, content)
+            logger.info("wrote %s for the pod CIDR %s", file, ", ".join(subnets))
+
+    def _check_none_attached(self, subnets: tuple[str, ...]) -> None:
+        attached = [self._attachments.find(sandbox) for sandbox in sorted(self._attachments.ids())]
+        ours = {one.sandbox_id for one in attached if one is not None and one.network == default.NAME} | self._attaching
+        if ours:
+            raise FailedPrecondition(
+                f"pods cannot get addresses of {', '.join(subnets)} while others have some of "
+                f"{', '.join(self._default.subnets)}: stop {', '.join(one[:12] for one in sorted(ours))} first"
+            )
 
     async def gc(self, valid: set[str]) -> list[str]:
         """Detach every sandbox that is not in ``valid``, and tell the plugins which are (GC). What failed, as text.

@@ -304,6 +304,21 @@ async def test_changed_settings_replace_the_bridge_and_the_rules_once_no_pod_is_
     assert (links(), rules()) == (["lo"], [])
 
 
+async def test_a_pod_cidr_replaces_the_bridge_and_the_rules(tmp_path: Path, pin: Pin) -> None:
+    request = pin("a" * 64)
+    async with opened(tmp_path) as network:
+        await network.attach(request)
+        with pytest.raises(FailedPrecondition, match="stop aaaaaaaaaaaa first"):
+            await network.set_pod_cidr("10.203.9.0/24")
+        await network.detach(request)
+        await network.set_pod_cidr("10.203.9.0/24")
+        assert (await network.attach(request)).ips[0].startswith("10.203.9.")
+        assert [rule.split()[3] for rule in rules() if "MASQUERADE" in rule] == ["10.203.9.0/24"]
+        await network.detach(request)
+        await network.remove_default_network()
+    assert (links(), rules()) == (["lo"], [])
+
+
 async def test_iptables_is_found_where_the_daemons_path_is_short(
     tmp_path: Path, pin: Pin, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Version, Status, RuntimeConfig."""
+"""Version, Status, RuntimeConfig, UpdateRuntimeConfig."""
 
 from __future__ import annotations
 
@@ -21,3 +21,10 @@ class NodeCalls(Calls):
     async def RuntimeConfig(self, request: api.RuntimeConfigRequest) -> api.RuntimeConfigResponse:
         """The cgroup driver."""
         return status.runtime_config(self._context)
+
+    async def UpdateRuntimeConfig(self, request: api.UpdateRuntimeConfigRequest) -> api.UpdateRuntimeConfigResponse:
+        """Take over a kubelet's pod CIDR; without one there is nothing to do."""
+        cidr = request.runtime_config.network_config.pod_cidr
+        if cidr:
+            await self._context.network.set_pod_cidr(cidr)
+        return api.UpdateRuntimeConfigResponse()
