@@ -7,6 +7,7 @@ does not.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -152,11 +153,12 @@ def set_oom_score_adj(pid: int, value: int) -> None:
 
 def _feed(process: subprocess.Popen[bytes], data: bytes) -> None:
     assert process.stdin is not None
-    try:
-        process.stdin.write(data)
-        process.stdin.close()
-    except BrokenPipeError:
-        return
+    # A tool that has ended reads no more; closing writes what is still buffered, and closes even where that fails.
+    with contextlib.suppress(BrokenPipeError):
+        try:
+            process.stdin.write(data)
+        finally:
+            process.stdin.close()
 
 
 class Sink:

@@ -1,0 +1,22 @@
+"""Host tools as subprocesses."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from podyard.linux import process
+
+
+@pytest.mark.parametrize("size", [10, 1 << 20])
+async def test_a_tool_that_does_not_read_its_input_leaves_nothing_open(size: int) -> None:
+    done = await process.run(["true"], limit=20, stdin=b"x" * size)
+    gc.collect()  # a pipe that is still open is a warning, which fails the test
+    assert done.code == 0
+
+
+async def test_a_tool_gets_all_of_its_input() -> None:
+    done = await process.run(["sha256sum"], limit=20, stdin=b"x" * (3 << 20))
+    wanted = await process.run(["sh", "-c", "head -c 3145728 /dev/zero | tr '\\0' x | sha256sum"], limit=20)
+    assert done.stdout == wanted.stdout
