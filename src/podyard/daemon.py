@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from podyard.admin import AdminService
-from podyard.config import Config
+from podyard.config import Config, HandlerConfig
 from podyard.errors import FailedPrecondition, PodyardError
 from podyard.images.service import ImageService
 from podyard.images.store import ImageStore
@@ -210,14 +210,20 @@ def _default_apparmor_profile() -> str:
 
 
 def _runtimes(config: Config, paths: Paths, systemd: bool) -> dict[str, OciRuntime]:
-    """Every OCI runtime that is configured and installed, by its binary's name; each has its own state directory."""
+    """Every OCI runtime that is configured and installed, by its name; each has its own state directory."""
     found: dict[str, OciRuntime] = {}
-    wanted = [(name, ()) for name in config.runtime.candidates]
-    for name, options in [*wanted, *((h.path, tuple(h.options)) for h in config.runtime.handlers.values())]:
+    wanted: list[tuple[str, str, tuple[str, ...]]] = [(Path(path).name, path, ()) for path in config.runtime.candidates]
+    wanted += [(_runtime_of(name, one), one.path, tuple(one.options)) for name, one in config.runtime.handlers.items()]
+    for name, binary, options in wanted:
         with contextlib.suppress(FailedPrecondition):
-            path = probe.find_binary(name, name)
-            found[path.name] = OciRuntime(path, paths.run / "oci" / path.name, options, systemd)
+            found[name] = OciRuntime(probe.find_binary(binary, binary), paths.run / "oci" / name, options, systemd)
     return found
+
+
+def _runtime_of(name: str, handler: HandlerConfig) -> str:
+    """The name of a handler's OCI runtime: its binary's, unless it has options that only this handler wants."""
+    binary = Path(handler.path).name
+    return f"{binary}-{name}" if handler.options else binary
 
 
 async def _handlers(
@@ -232,7 +238,7 @@ async def _handlers(
     logger.info("OCI runtime: %s", default.path)
     handlers = dict.fromkeys(("", default.name), await _handler(default, init, cgroup))
     for name, handler in config.runtime.handlers.items():
-        runtime = runtimes.get(Path(handler.path).name)
+        runtime = runtimes.get(_runtime_of(name, handler))
         if runtime is None:
             raise FailedPrecondition(f"runtime handler {name}: {handler.path} is not installed")
         handlers[name] = await _handler(runtime, init, cgroup)

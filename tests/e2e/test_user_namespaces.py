@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +17,8 @@ from tests.support.servers import Podyard
 
 from podyard.client import Client
 from podyard.cri import api
+from podyard.errors import FailedPrecondition, InvalidArgument
+from podyard.linux import mounts
 
 FIRST = 200_000
 MAPPING = api.IDMapping(host_id=FIRST, container_id=0, length=65536)
@@ -105,3 +108,120 @@ async def test_with_the_hosts_network(kit: Kit) -> None:
     )
     assert output.split()[1] == str(FIRST)
     assert {path.name for path in Path("/sys/class/net").iterdir()} & set(output.split()[3:])
+
+
+async def test_a_shared_pid_namespace(kit: Kit) -> None:
+    shared = options(pid=api.POD)
+    sandbox_id = await kit.sandbox(linux=pod(shared))
+    container_id = await kit.start(sandbox_id, ["sleep", "1000"], linux=container(shared))
+    assert await kit.exec(container_id, "sh", "-c", "readlink /proc/1/exe; cat /proc/1/uid_map") == (
+        f"/init\n{0:>10} {FIRST:>10} {65536:>10}\n"
+    )
+
+
+async def test_a_container_that_says_nothing_joins_its_pods_namespace(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox(linux=pod(options()))
+    assert (await kit.shell(sandbox_id, "cat /proc/self/uid_map")).split()[1] == str(FIRST)
+
+
+async def test_the_images_user_and_its_groups(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox(linux=pod(options()))
+    linux = container(options(), run_as_username="member")
+    assert await kit.shell(sandbox_id, "id -u; id -g; id -G; touch ~/file", linux=linux) == "1000\n1000\n1000 50000\n"
+
+
+async def test_a_user_without_an_id_on_the_host_is_refused(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox(linux=pod(options()))
+    linux = container(options(), run_as_user=api.Int64Value(value=70_000))
+    with pytest.raises(InvalidArgument, match="70000 is outside the mappings"):
+        await kit.create(sandbox_id, ["true"], linux=linux)
+
+
+async def test_privileged_in_a_user_namespace(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox(linux=pod(options(), privileged=True))
+    script = "mount -t tmpfs none /tmp && echo mounted; mknod /tmp/null c 1 3 2>/dev/null || echo no device; ls /dev"
+    output = await kit.shell(sandbox_id, script, linux=container(options(), privileged=True))
+    assert output.startswith("mounted\nno device\n")
+    assert {"null", "tty", "kmsg"} <= set(output.split())
+
+
+async def test_idmapped_volumes_belong_to_the_same_ids_inside(kit: Kit) -> None:
+    data = kit.folder / "data"
+    data.mkdir()
+    (data / "file").write_text("x")
+    os.chown(data, 1000, 1000)
+    sandbox_id = await kit.sandbox(linux=pod(options()))
+    mapped = {"uidMappings": [MAPPING], "gidMappings": [MAPPING]}
+    volumes = [
+        api.Mount(container_path="/mapped", host_path=str(data), **mapped),
+        api.Mount(container_path="/file", host_path=str(data / "file"), **mapped, readonly=True),
+        api.Mount(container_path="/plain", host_path=str(data)),
+    ]
+    script = "stat -c %u /mapped /mapped/file /file /plain; echo x > /mapped/new; touch /file 2>/dev/null || echo no"
+    linux = container(options(), run_as_user=api.Int64Value(value=1000))
+    assert await kit.shell(sandbox_id, script, mounts=volumes, linux=linux) == "1000\n0\n0\n65534\nno\n"
+    assert (data / "new").stat().st_uid == 1000
+
+
+async def test_volumes_of_the_image_start_with_its_content(kit: Kit, images: Images) -> None:
+    await kit.client.images.pull_image(images.configured)
+    sandbox_id = await kit.sandbox(linux=pod(options()))
+    output = await kit.shell(
+        sandbox_id,
+        "stat -c %u /volume /volume/file; cat /volume/file; echo x > /volume/new",
+        image=api.ImageSpec(image=images.configured),
+        linux=container(options()),
+    )
+    assert output == "1000\n1000\nin the volume\n"
+
+
+async def test_an_image_as_a_volume(kit: Kit, images: Images) -> None:
+    await kit.client.images.pull_image(images.configured)
+    sandbox_id = await kit.sandbox(linux=pod(options()))
+    volume = api.Mount(
+        container_path="/image",
+        image=api.ImageSpec(image=images.configured),
+        image_sub_path="volume",
+        uidMappings=[MAPPING],
+        gidMappings=[MAPPING],
+    )
+    assert await kit.shell(sandbox_id, "stat -c %u /image/file", mounts=[volume], linux=container(options())) == (
+        "1000\n"
+    )
+
+
+async def test_a_file_system_without_idmapped_mounts_is_named(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox(linux=pod(options()))
+    volume = api.Mount(container_path="/mapped", host_path="/proc/sys", uidMappings=[MAPPING], gidMappings=[MAPPING])
+    with pytest.raises(FailedPrecondition, match=r"/proc/sys.*idmapped"):
+        await kit.create(sandbox_id, ["true"], mounts=[volume], linux=container(options()))
+
+
+async def test_a_pod_survives_a_restart_of_podyard(own: Podyard, kit: Kit) -> None:
+    sandbox_id = await kit.sandbox(linux=pod(options(pid=api.POD)))
+    volume = api.Mount(container_path="/v", host_path=str(kit.folder), uidMappings=[MAPPING], gidMappings=[MAPPING])
+    container_id = await kit.start(
+        sandbox_id, ["sleep", "1000"], mounts=[volume], linux=container(options(pid=api.POD))
+    )
+    own.kill()
+    own.spawn()
+    await own.ready()
+    [sandbox] = await kit.client.runtime.list_pod_sandbox(api.PodSandboxFilter(id=sandbox_id))
+    assert sandbox.state == api.SANDBOX_READY
+    assert await kit.exec(container_id, "id", "-u") == "0\n"
+    again = await kit.start(sandbox_id, ["sleep", "1000"], linux=container(options(pid=api.POD)))
+    assert (await kit.exec(again, "cat", "/proc/self/uid_map")).split()[1] == str(FIRST)
+    await kit.close()
+    assert mounts.mounted_below(own.folder) == []
+    for folder in ("bundles", "pins", "sandboxes", "exits"):
+        assert list((own.run / folder).iterdir()) == []
+
+
+async def test_mappings_that_cannot_be_are_refused(kit: Kit) -> None:
+    two = api.UserNamespace(mode=api.POD, uids=[MAPPING, MAPPING], gids=[MAPPING])
+    with pytest.raises(InvalidArgument, match="two ranges"):
+        await kit.sandbox(linux=pod(options(userns_options=two)))
+    sandbox_id = await kit.sandbox(linux=pod(options()))
+    other = userns(api.IDMapping(host_id=5, container_id=0, length=65536))
+    with pytest.raises(InvalidArgument, match="differ"):
+        await kit.create(sandbox_id, ["true"], linux=container(options(userns_options=other)))

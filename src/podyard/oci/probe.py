@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,12 @@ async def no_user_namespaces(candidate: OciRuntime, init: Path, cgroup: str) -> 
 
 
 async def _try_user_namespace(candidate: OciRuntime, bundle: Path, cgroup: str) -> None:
+    closed = next((parent for parent in bundle.resolve().parents if not parent.stat().st_mode & stat.S_IXOTH), None)
+    if closed is not None:
+        raise FailedPrecondition(
+            f"others may not pass through {closed}, and the root of a user namespace must, to reach its root file "
+            f"system: run `chmod o+x {closed}`, or use another run directory"
+        )
     layer = bundle / "rootfs"
     layer.rename(bundle / "layer")
     layer.mkdir()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from podyard.errors import Internal, InvalidArgument, NotFound
 from podyard.linux import process
+
+_FRAMED = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
+"""The message in a line of runc's log; other fields stand around it."""
 
 VERB_LIMIT = 60.0
 """Seconds that one verb may take; on an idle machine they take milliseconds."""
@@ -18,7 +22,10 @@ REFUSED = ("invalid argument", "numerical result out of range", "permission deni
 
 @dataclass(frozen=True)
 class OciRuntime:
-    """``path``: the binary. ``root``: the directory of its own state. ``systemd``: it asks systemd for cgroups."""
+    """``path``: the binary. ``root``: the directory of its own state. ``systemd``: it asks systemd for cgroups.
+
+    One binary with different options is several runtimes, each with a state directory of its own.
+    """
 
     path: Path
     root: Path
@@ -27,8 +34,8 @@ class OciRuntime:
 
     @property
     def name(self) -> str:
-        """What records call it by: the binary's name."""
-        return self.path.name
+        """What records call it by: the name of its state directory."""
+        return self.root.name
 
     @property
     def global_options(self) -> list[str]:
@@ -89,6 +96,5 @@ def message(stderr: bytes) -> str:
             last = json.loads(last)["msg"]
         except (ValueError, KeyError):
             return last
-    if 'msg="' in last:
-        last = last.partition('msg="')[2].rstrip('"').replace('\\"', '"')
-    return last
+    framed = _FRAMED.search(last)
+    return framed[1].replace('\\"', '"') if framed else last
