@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -74,11 +75,10 @@ def server(request: pytest.FixtureRequest) -> Server:
 @pytest.fixture
 async def kit(server: Server, images: Images, request: pytest.FixtureRequest) -> AsyncIterator[Kit]:
     """Sandboxes and containers in one of the runtimes."""
-    folder = server.folder / "tests"
+    folder = Path(tempfile.mkdtemp(prefix="tests-", dir=server.folder))
     async with await Client.connect(server.endpoint) as client:
         await client.images.pull_image(images.busybox)
         kit = Kit(client, folder, images.busybox, server.name)
-        folder.mkdir()
         try:
             yield kit
         finally:

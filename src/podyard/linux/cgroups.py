@@ -20,6 +20,9 @@ ROOT = Path("/sys/fs/cgroup")
 KILL_PATIENCE = 10.0
 """Seconds that killed processes get to disappear: one that the kernel holds in a call may never go."""
 
+REMOVE_PATIENCE = 2.0
+"""Seconds that an empty cgroup may stay busy."""
+
 
 @lru_cache(maxsize=1)
 def is_v2() -> bool:
@@ -135,16 +138,30 @@ def kill(cgroup: str) -> None:
 
 
 def remove(cgroup: str) -> None:
-    """Remove an empty cgroup and those below it, in every hierarchy. What is not there is fine."""
+    """Remove an empty cgroup and those below it, in every hierarchy. What is not there is fine. Blocks, like ``kill``.
+
+    A cgroup stays busy for a moment after its last process has ended; REMOVE_PATIENCE bounds that.
+
+    Raises OSError (EBUSY) for one that has processes.
+    """
     if cgroup.strip("/") == "":
         return
+    deadline = time.monotonic() + REMOVE_PATIENCE
     for base in hierarchies():
         for folder, _, _ in os.walk(base / cgroup.lstrip("/"), topdown=False):
-            try:
-                Path(folder).rmdir()
-            except OSError as error:
-                if error.errno != errno.ENOENT:
-                    raise
+            while not _removed(Path(folder), deadline):
+                time.sleep(0.005)
+
+
+def _removed(folder: Path, deadline: float) -> bool:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno == errno.EBUSY and time.monotonic() < deadline:
+            return False
+        if error.errno != errno.ENOENT:
+            raise
+    return True
 
 
 def remove_if_empty(cgroup: str) -> None:

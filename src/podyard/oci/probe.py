@@ -6,6 +6,7 @@ library: no list of conditions tells as much as a container that ran.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -124,7 +125,7 @@ async def _run_trial(candidate: OciRuntime, bundle: Path, spec: dict[str, Any], 
         with contextlib.suppress(PodyardError):
             await candidate.delete(container_id)
         if not candidate.systemd:
-            cgroups.remove(cgroup)
+            await asyncio.to_thread(cgroups.remove, cgroup)
     if result.code != 0:
         raise Internal(f"a trial container failed: {runtime.message(result.stderr)}")
 
