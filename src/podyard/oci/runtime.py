@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from podyard.errors import Internal, InvalidArgument, NotFound
+from podyard.errors import FailedPrecondition, Internal, InvalidArgument, NotFound, Unimplemented
 from podyard.linux import process
 
 _FRAMED = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
@@ -18,6 +18,9 @@ VERB_LIMIT = 60.0
 
 REFUSED = ("invalid argument", "numerical result out of range", "permission denied", "no such device")
 """How runtimes word it when a write to a cgroup's file fails for its value (EINVAL, ERANGE, EACCES, ENODEV)."""
+
+NO_CRIU = ("unknown command", "not implemented", "not supported", "without criu")
+"""How runtimes word it when they were built without CRIU."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,28 @@ class OciRuntime:
                 raise InvalidArgument(f"the kernel refuses a limit: {error}") from error
             raise
 
+    async def checkpoint(self, container_id: str, images: Path, work: Path, *, limit: float) -> None:
+        """Save a running container's processes in ``images``, through CRIU, whose log goes to ``work``; they go on.
+
+        ``limit``: seconds. Raises Unimplemented where this runtime knows no checkpoints, FailedPrecondition with its
+        and CRIU's reason where it cannot be done (CRIU is missing, or does not work on this kernel), NotFound,
+        DeadlineExceeded.
+        """
+        folders = [f"--image-path={images}", f"--work-path={work}"]
+        options = ["--leave-running", "--tcp-established", "--ext-unix-sk", "--file-locks"]
+        try:
+            await self._verb("checkpoint", *folders, *options, container_id, limit=limit)
+        except Internal as error:
+            if any(text in str(error).lower() for text in NO_CRIU):
+                raise Unimplemented(f"{self.path} was built without checkpoints (CRIU): {error}") from error
+            raise FailedPrecondition(f"the container cannot be checkpointed on this host: {error}") from error
+
     async def resume(self, container_id: str) -> None:
         """Let a paused container go on. Raises Internal with the runtime's own words."""
         await self._verb("resume", container_id)
 
-    async def _verb(self, verb: str, *arguments: str) -> bytes:
-        result = await process.run([str(self.path), *self.global_options, verb, *arguments], limit=VERB_LIMIT)
+    async def _verb(self, verb: str, *arguments: str, limit: float = VERB_LIMIT) -> bytes:
+        result = await process.run([str(self.path), *self.global_options, verb, *arguments], limit=limit)
         if result.code == 0:
             return result.stdout
         text = message(result.stderr)

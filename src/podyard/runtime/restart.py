@@ -19,6 +19,7 @@ from podyard.lifecycle import recovery
 from podyard.linux import mounts, namespaces
 from podyard.operations import Operation
 from podyard.runtime import process
+from podyard.runtime.container_checkpoint import CheckpointContainer
 from podyard.runtime.container_create import CreateContainer
 from podyard.runtime.container_remove import ReapContainer, RemoveContainer
 from podyard.runtime.container_start import StartContainer
@@ -43,6 +44,7 @@ def builders(context: Context) -> dict[str, Callable[[bytes], Operation[Any]]]:
         "RemoveContainer": lambda data: RemoveContainer(context, data.decode()),
         "ReapContainer": lambda data: ReapContainer(context, data.decode()),
         "UpdateContainerResources": lambda data: UpdateContainerResources.from_journal(context, data),
+        "CheckpointContainer": lambda data: CheckpointContainer.from_journal(context, data),
         "UpdatePodSandboxResources": lambda data: UpdatePodSandboxResources.from_journal(context, data),
         "StopPodSandbox": lambda data: StopPodSandbox(context, data.decode()),
         "RemovePodSandbox": lambda data: RemovePodSandbox(context, data.decode()),

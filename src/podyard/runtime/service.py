@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from podyard.runtime.calls.checkpoint import CheckpointCalls
 from podyard.runtime.calls.containers import ContainerCalls
 from podyard.runtime.calls.events import EventCalls
 from podyard.runtime.calls.node import NodeCalls
@@ -11,5 +12,14 @@ from podyard.runtime.calls.streams import StreamCalls
 from podyard.runtime.calls.update import UpdateCalls
 
 
-class RuntimeService(NodeCalls, StreamCalls, SandboxCalls, ContainerCalls, UpdateCalls, EventCalls, StatsCalls):
+class RuntimeService(
+    NodeCalls,
+    StreamCalls,
+    SandboxCalls,
+    ContainerCalls,
+    UpdateCalls,
+    CheckpointCalls,
+    EventCalls,
+    StatsCalls,
+):
     """All calls. A call that streams is an async generator."""
