@@ -6,6 +6,8 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,18 +121,20 @@ class Copying:
         for an archive that is damaged or names what was not asked for.
         """
         folder, prefix = _local_goal(origin, goal, into=into)
-        wanted = "." if origin.contents else f"./{origin.name_of_source}"
+        wanted = "." if origin.contents else f"./{origin.last}"
 
         def place(parts: list[str]) -> list[str]:
             if origin.contents:
                 return prefix + parts
-            if parts[:1] != [origin.name_of_source]:
+            if parts[:1] != [origin.last]:
                 raise DataLoss(f"the archive from the container has {printable('/'.join(parts))!r}, not {origin.path}")
             return prefix + parts[1:]
 
         command = ["tar", "cf", "-", "-C", origin.folder, wanted]
-        async with self._client.runtime.exec(container_id, command, transport=self._transport) as session:
-            words = asyncio.create_task(_words(session.stderr))
+        async with (
+            self._client.runtime.exec(container_id, command, transport=self._transport) as session,
+            _words(session.stderr) as words,
+        ):
             try:
                 left_out = await self._unpack(session.stdout, folder, place)
             except DataLoss:
@@ -155,10 +159,12 @@ class Copying:
         name = "" if contents else (origin.resolve() if origin.name in {"", ".."} else origin).name
         folder = goal.path
         if not inside:
-            folder, name = goal.folder, goal.name_of_source
+            folder, name = goal.folder, goal.last
         command = ["tar", "xf", "-", "-C", folder]
-        async with self._client.runtime.exec(container_id, command, stdin=True, transport=self._transport) as session:
-            words = asyncio.create_task(_words(session.stdout, session.stderr))
+        async with (
+            self._client.runtime.exec(container_id, command, stdin=True, transport=self._transport) as session,
+            _words(session.stdout, session.stderr) as words,
+        ):
             left_out = await self._pack(session.stdin, origin, name)
             await _check(session, words)
         return left_out
@@ -213,7 +219,7 @@ class Copying:
 def _local_goal(origin: Remote, goal: Path, *, into: bool) -> tuple[Path, list[str]]:
     """The directory here to unpack in, and what the names of the copy begin with there."""
     if goal.is_dir():
-        return goal, [] if origin.contents else [origin.name_of_source]
+        return goal, [] if origin.contents else [origin.last]
     if into:
         raise NotFound(f"{goal} is no directory here")
     parent = goal.absolute().parent
@@ -222,8 +228,18 @@ def _local_goal(origin: Remote, goal: Path, *, into: bool) -> tuple[Path, list[s
     return parent, [goal.name]
 
 
-async def _words(*channels: Inbound) -> str:
-    """What tar has to say; read to the end, or it would be held up."""
+@asynccontextmanager
+async def _words(*channels: Inbound) -> AsyncIterator[asyncio.Task[str]]:
+    """What tar has to say, listened to while the block lasts: it would be held up otherwise."""
+    listening = asyncio.create_task(_listen(channels))
+    try:
+        yield listening
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+async def _listen(channels: Sequence[Inbound]) -> str:
     found = bytearray()
     for channel in channels:
         async for piece in channel:

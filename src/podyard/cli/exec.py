@@ -58,7 +58,11 @@ async def command(
         return await _run_bounded(client, found.container.id, wanted, timeout)
     async with client.runtime.exec(found.container.id, wanted, stdin=stdin, tty=tty, transport=transport) as session:
         left = await converse(session, stdin=stdin, tty=tty, keys=keys)
-        return await session.wait() if left is None else left
+        if left is None:
+            return await session.wait()
+    if left == 0:
+        print("\ndetached: the session with the command has ended", file=sys.stderr)
+    return left
 
 
 async def _run_bounded(client: Client, container_id: str, wanted: list[str], timeout: int) -> int:

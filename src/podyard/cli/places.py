@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +18,20 @@ class Remote:
     @property
     def contents(self) -> bool:
         """Whether what is in the directory is meant, not the directory: the path ends with "/."."""
-        return self.path in {"/", "."} or self.path.endswith("/.")
+        return self.last in {"", "."}
 
     @property
-    def name_of_source(self) -> str:
+    def last(self) -> str:
         """The last part of the path."""
-        return posixpath.basename(posixpath.normpath(self.path))
+        return self.path.rstrip("/").rpartition("/")[2]
 
     @property
     def folder(self) -> str:
         """The directory that holds it; the directory itself where its contents are meant."""
-        path = posixpath.normpath(self.path)
-        return path if self.contents else posixpath.dirname(path) or "."
+        if self.contents:
+            return self.path
+        before, slash, _ = self.path.rstrip("/").rpartition("/")
+        return (before or "/") if slash else "."
 
 
 def parse_place(text: str) -> Path | Remote:
@@ -45,6 +46,7 @@ def parse_place(text: str) -> Path | Remote:
         return Path(text)
     if not name or not path or "\0" in path:
         raise InvalidArgument(f"{text!r}: write CONTAINER:PATH, with a container (or a Pod) and a path in it")
-    if posixpath.basename(posixpath.normpath(path)) == "..":
+    place = Remote(name, path)
+    if place.last == "..":
         raise InvalidArgument(f"{text!r}: what ends in .. has no name of its own: name the directory")
-    return Remote(name, path)
+    return place
