@@ -20,9 +20,12 @@ from podyard.cli.settings import group_options
 from podyard.errors import PodyardError, translate
 
 SECTIONS: Mapping[str, Sequence[str]] = {
-    "Pods": ("run", "pods", "ps", "stats", "logs", "exec", "attach", "cp", "port-forward", "inspect", "stop", "rm"),
+    "Pods": (
+        *("run", "pods", "ps", "stats", "logs", "exec", "attach", "cp", "port-forward", "inspect", "update", "stop"),
+        "rm",
+    ),
     "Images": ("images", "pull", "load", "rmi"),
-    "Runtime": ("info", "version", "serve", "config", "reset"),
+    "Runtime": ("info", "version", "events", "serve", "config", "reset"),
 }
 """The commands; each is ``command`` in the module of its name here ("-" is "_" there)."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,10 @@ class FakeRuntime:
         self.containers: dict[str, api.ContainerStatus] = {}
         self.owners: dict[str, str] = {}
         self.images: dict[str, api.Image] = {}
+        self.container_stats: list[api.ContainerStats] = []
+        self.sandbox_stats: list[api.PodSandboxStats] = []
+        self.events: list[api.ContainerEventResponse] = []
+        """What happens to whoever asks; the stream ends then."""
         self.pulls: list[list[admin.Pull]] = []
         self.pull_gate = threading.Event()
         self.pull_gate.set()
@@ -266,8 +270,23 @@ class FakeRuntime:
             ]
         )
 
+    def UpdateContainerResources(
+        self, request: api.UpdateContainerResourcesRequest
+    ) -> api.UpdateContainerResourcesResponse:
+        self.containers[request.container_id].resources.linux.MergeFrom(request.linux)
+        return api.UpdateContainerResourcesResponse()
+
+    def GetContainerEvents(self, request: api.GetEventsRequest) -> Iterator[api.ContainerEventResponse]:
+        return iter(self.events)
+
     def ExecSync(self, request: api.ExecSyncRequest) -> api.ExecSyncResponse:
         return self.exec(request)
+
+    def ListContainerStats(self, request: api.ListContainerStatsRequest) -> api.ListContainerStatsResponse:
+        return api.ListContainerStatsResponse(stats=self.container_stats)
+
+    def ListPodSandboxStats(self, request: api.ListPodSandboxStatsRequest) -> api.ListPodSandboxStatsResponse:
+        return api.ListPodSandboxStatsResponse(stats=self.sandbox_stats)
 
     # --- the ImageService
 
@@ -329,7 +348,11 @@ class FakeServer:
         served = [("v1", "RuntimeService"), ("v1", "ImageService"), *([("admin", "Admin")] if with_admin else [])]
         for version, service in served:
             handlers = {
-                method.name: grpc.unary_unary_rpc_method_handler(
+                method.name: (
+                    grpc.unary_stream_rpc_method_handler
+                    if method.server_streaming
+                    else grpc.unary_unary_rpc_method_handler
+                )(
                     self._wrap(method.name, getattr(runtime, method.name)),
                     request_deserializer=method.request.FromString,
                     response_serializer=method.response.SerializeToString,
