@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -15,8 +16,8 @@ from tests.support.servers import Podyard
 
 from podyard.client import Client
 from podyard.cri import api
-from podyard.errors import FailedPrecondition, InvalidArgument, NotFound, PodyardError
-from podyard.linux import mounts
+from podyard.errors import FailedPrecondition, InvalidArgument, NotFound, PodyardError, Unimplemented
+from podyard.linux import cgroups, mounts
 
 LOCALHOST = api.SecurityProfile.Localhost
 
@@ -109,6 +110,16 @@ async def test_a_read_only_path_of_the_request(kit: Kit) -> None:
     assert "Read-only" in output
 
 
+async def test_a_shared_pid_namespace_with_one_container(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox()
+    target = await kit.start(sandbox_id, ["sleep", "4321"])
+    joined = api.NamespaceOption(pid=api.TARGET, target_id=target)
+    assert "sleep 4321" in await kit.shell(sandbox_id, "ps -o args", linux=security(namespace_options=joined))
+    elsewhere = await kit.sandbox()
+    with pytest.raises(PodyardError, match="sandbox"):
+        await kit.create(elsewhere, ["true"], linux=security(namespace_options=joined))
+
+
 # What only podyard has, or an own podyard is needed for
 
 
@@ -118,6 +129,65 @@ async def test_only_the_groups_that_were_asked_for(ours: Kit) -> None:
     assert await ours.shell(sandbox_id, "id -G", linux=security(**fields)) == "1000 7\n"
     status = await ours.status(await ours.create(sandbox_id, ["true"], linux=security(**fields)))
     assert list(status.user.linux.supplemental_groups) == [1000, 7]
+
+
+async def test_the_images_specification_comes_back(ours: Kit) -> None:
+    sandbox_id = await ours.sandbox()
+    [image] = await ours.client.images.list_images(api.ImageFilter(image=api.ImageSpec(image=ours.image)))
+    spec = api.ImageSpec(
+        image=ours.image,
+        annotations={"note": "x"},
+        user_specified_image="busybox",
+        runtime_handler="second",
+        image_ref=image.id,
+    )
+    volume = api.Mount(container_path="/v", image=spec)
+    status = await ours.status(await ours.create(sandbox_id, ["true"], image=spec, mounts=[volume]))
+    assert (status.image, list(status.mounts)) == (spec, [volume])
+
+
+async def test_another_image_than_the_one_that_is_meant(ours: Kit, images: Images) -> None:
+    await ours.client.images.pull_image(images.small)
+    [other] = await ours.client.images.list_images(api.ImageFilter(image=api.ImageSpec(image=images.small)))
+    wrong = api.ImageSpec(image=ours.image, image_ref=other.id)
+    sandbox_id = await ours.sandbox()
+    with pytest.raises(FailedPrecondition, match="pull it again"):
+        await ours.create(sandbox_id, ["true"], image=wrong)
+    with pytest.raises(FailedPrecondition, match="pull it again"):
+        await ours.create(sandbox_id, ["true"], mounts=[api.Mount(container_path="/v", image=wrong)])
+
+
+async def test_the_signal_that_the_request_wants(ours: Kit) -> None:
+    sandbox_id = await ours.sandbox()
+    script = "trap 'exit 7' USR1; trap 'exit 8' TERM; echo up; while :; do sleep 0.1; done"
+    container_id = await ours.start(sandbox_id, ["sh", "-c", script], stop_signal=api.SIGNAL_SIGUSR1)
+    async with asyncio.timeout(20):
+        while "up" not in ours.output(await ours.status(container_id)):
+            await asyncio.sleep(0.05)
+    await ours.client.runtime.stop_container(container_id, 20)
+    status = await ours.status(container_id)
+    assert (status.exit_code, status.stop_signal) == (7, api.SIGNAL_SIGUSR1)
+
+
+@pytest.mark.parametrize("path", ["../outside.log", "/absolute.log", "a/../../outside.log"])
+async def test_a_log_outside_its_directory(ours: Kit, path: str) -> None:
+    sandbox_id = await ours.sandbox()
+    with pytest.raises(InvalidArgument, match="log_path"):
+        await ours.create(sandbox_id, ["true"], log_path=path)
+
+
+async def test_the_cgroup_of_the_client(ours: Kit) -> None:
+    driver = (await ours.client.runtime.runtime_config()).linux.cgroup_driver
+    parent = "pytestfields.slice" if driver == api.SYSTEMD else f"/pytest-fields-{os.getpid()}"
+    sandbox_id = await ours.sandbox(linux=api.LinuxPodSandboxConfig(cgroup_parent=parent))
+    try:
+        container_id = await ours.start(sandbox_id, ["sleep", "1000"])
+        info = json.loads((await ours.client.runtime.container_status(container_id, verbose=True)).info["info"])
+        assert f"{parent}/" in Path(f"/proc/{info['pid']}/cgroup").read_text()
+        await ours.close()
+    finally:
+        if driver != api.SYSTEMD:
+            cgroups.remove(parent)
 
 
 async def test_mount_options(ours: Kit) -> None:
@@ -357,5 +427,7 @@ async def test_a_label_that_this_host_cannot_give(ours: Kit) -> None:
 
 async def test_windows_is_not_built(ours: Kit) -> None:
     sandbox_id = await ours.sandbox()
-    with pytest.raises(PodyardError, match="windows"):
+    with pytest.raises(Unimplemented, match="windows"):
         await ours.create(sandbox_id, ["true"], windows=api.WindowsContainerConfig())
+    with pytest.raises(Unimplemented, match="windows"):
+        await ours.sandbox(windows=api.WindowsPodSandboxConfig())

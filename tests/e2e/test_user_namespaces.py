@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.images import Images
@@ -151,7 +152,7 @@ async def test_idmapped_volumes_belong_to_the_same_ids_inside(kit: Kit) -> None:
     (data / "file").write_text("x")
     os.chown(data, 1000, 1000)
     sandbox_id = await kit.sandbox(linux=pod(options()))
-    mapped = {"uidMappings": [MAPPING], "gidMappings": [MAPPING]}
+    mapped: dict[str, Any] = {"uidMappings": [MAPPING], "gidMappings": [MAPPING]}
     volumes = [
         api.Mount(container_path="/mapped", host_path=str(data), **mapped),
         api.Mount(container_path="/file", host_path=str(data / "file"), **mapped, readonly=True),

@@ -36,9 +36,9 @@ class ContainerCalls(Calls):
                 return api.CreateContainerResponse(container_id=existing.record.id)
             raise AlreadyExists(taken("container", existing.record.id, config.metadata.name))
         container_create.check(config, sandbox, context.host)
-        image = self._image(config.image.image)
+        image = self._image(config.image)
         volume_images = {
-            mount.image.image: self._image(mount.image.image) for mount in config.mounts if mounts.has_image(mount)
+            mount.image.image: self._image(mount.image) for mount in config.mounts if mounts.has_image(mount)
         }
         container = Container(
             id=new_id(),
@@ -115,10 +115,14 @@ class ContainerCalls(Calls):
         await monitor.reopen_log(bundle, Path(entry.record.log_path))
         return api.ReopenContainerLogResponse()
 
-    def _image(self, name: str) -> Image:
-        image = self._context.images.find(name)
+    def _image(self, wanted: api.ImageSpec) -> Image:
+        """The image that a request names; where it also says which one it means, none but that one."""
+        image = self._context.images.find(wanted.image)
         if image is None:
-            raise NotFound(f"image {name} is not here: pull it first")
+            raise NotFound(f"image {wanted.image} is not here: pull it first")
+        meant = self._context.images.find(wanted.image_ref) if wanted.image_ref else image
+        if meant is None or meant.id != image.id:
+            raise FailedPrecondition(f"image {wanted.image} is {image.id} now, not {wanted.image_ref}: pull it again")
         return image
 
     def _container_info(self, entry: ContainerEntry) -> dict[str, str]:
