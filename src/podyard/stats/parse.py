@@ -14,7 +14,7 @@ NO_LIMIT = 1 << 62
 def number(text: str | None) -> int | None:
     """A file with one number; None for "max", for an empty file and for one that is not there."""
     text = (text or "").strip()
-    return int(text) if text.removeprefix("-").isdigit() else None
+    return int(text) if text.removeprefix("-").isdecimal() else None
 
 
 def limit(text: str | None) -> int | None:
@@ -28,7 +28,7 @@ def keyed(text: str | None) -> dict[str, int]:
     found: dict[str, int] = {}
     for line in (text or "").splitlines():
         key, _, value = line.partition(" ")
-        if value.isdigit():
+        if value.isdecimal():
             found[key] = int(value)
     return found
 
@@ -37,8 +37,8 @@ def pressure(text: str | None) -> Pressure | None:
     """A *.pressure file of v2; None where it is not there or pressure is not counted (psi=0)."""
     stalls = {}
     for line in (text or "").splitlines():
-        kind, *pairs = line.split()
-        values = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        kind, _, pairs = line.partition(" ")
+        values = dict(pair.split("=", 1) for pair in pairs.split() if "=" in pair)
         try:
             stalls[kind] = Stall(
                 float(values["avg10"]), float(values["avg60"]), float(values["avg300"]), int(values["total"])
@@ -55,8 +55,9 @@ def io_stat(text: str | None) -> list[DeviceIo]:
     """io.stat of v2: a device, then key=value pairs."""
     found = []
     for line in (text or "").splitlines():
-        device, *pairs = line.split()
-        values = {key: int(value) for key, _, value in (pair.partition("=") for pair in pairs) if value.isdigit()}
+        device, _, rest = line.partition(" ")
+        pairs = (pair.partition("=") for pair in rest.split())
+        values = {key: int(value) for key, _, value in pairs if value.isdecimal()}
         if values:
             found.append(
                 DeviceIo(
@@ -92,9 +93,9 @@ def _operations(text: str | None) -> tuple[dict[str, int], dict[str, int]]:
     writes: dict[str, int] = {}
     for line in (text or "").splitlines():
         match line.split():
-            case [device, "Read", value] if value.isdigit():
+            case [device, "Read", value] if value.isdecimal():
                 reads[device] = int(value)
-            case [device, "Write", value] if value.isdigit():
+            case [device, "Write", value] if value.isdecimal():
                 writes[device] = int(value)
     return reads, writes
 
@@ -105,7 +106,7 @@ def interfaces(text: str) -> list[Interface]:
     for line in text.splitlines()[2:]:
         name, _, rest = line.rpartition(":")
         counters = rest.split()
-        if len(counters) < 12 or not all(counter.isdigit() for counter in counters[:12]):
+        if len(counters) < 12 or not all(counter.isdecimal() for counter in counters[:12]):
             continue
         values = [int(counter) for counter in counters]
         found.append(
@@ -131,6 +132,6 @@ def soft_limits(text: str) -> dict[str, int]:
     found = {}
     for line in lines if width > 0 else []:
         name, (soft, *_) = line[:width].strip(), [*line[width:].split(), ""]
-        if name and soft.isdigit():
+        if name and soft.isdecimal():
             found[name.lower().replace(" ", "_")] = int(soft)
     return found

@@ -15,7 +15,10 @@ from podyard.stats.usage import Disk
 logger = logging.getLogger(__name__)
 
 LIMIT = 2_000_000
-"""Files that are looked at: a bound for the time (some seconds) and the memory that one tree can take."""
+"""Files that are looked at: a bound for the memory that one tree can take."""
+
+PATIENCE = 60.0
+"""Seconds after which no further directory is opened: a deep tree takes long."""
 
 PIECE = 2000
 """Characters of a path that are opened at once: the kernel takes 4095 bytes, and a name has up to 255."""
@@ -29,16 +32,15 @@ _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 def measure(folder: Path) -> Disk:
     """Bytes and inodes of a tree, its root included, without following links. Blocks: call it in a thread.
 
-    A tree of more than LIMIT files is measured up to that many. Raises OSError where it cannot be read.
+    A tree that is too large is measured up to a part: LIMIT files, PATIENCE seconds. Raises OSError where it cannot be
+    read.
     """
-    timestamp = time.time_ns()
+    timestamp, deadline = time.time_ns(), time.monotonic() + PATIENCE
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        own = os.fstat(root)
-        blocks, inodes = own.st_blocks, 1
-        linked: set[int] = set()
+        count = _Count(root)
         pending: list[_Node | None] = [None]
-        while pending:
+        while pending and count.inodes < LIMIT:
             node = pending.pop()
             try:
                 directory = _open(root, node)
@@ -47,30 +49,46 @@ def measure(folder: Path) -> Disk:
                     continue
                 raise
             try:
-                with os.scandir(directory) as entries:
-                    for entry in entries:
-                        try:
-                            status = entry.stat(follow_symlinks=False)
-                        except FileNotFoundError:
-                            continue
-                        if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-                            if status.st_ino in linked:
-                                continue
-                            linked.add(status.st_ino)
-                        blocks += status.st_blocks
-                        inodes += 1
-                        if inodes >= LIMIT:
-                            logger.warning(
-                                "%s has more than %d files: its size is that of the first ones", folder, LIMIT
-                            )
-                            return Disk(blocks * 512, inodes, timestamp)
-                        if stat.S_ISDIR(status.st_mode):
-                            pending.append((node, entry.name))
+                pending.extend((node, name) for name in count.entries(directory))
             finally:
                 os.close(directory)
-        return Disk(blocks * 512, inodes, timestamp)
+            if time.monotonic() > deadline:
+                break
     finally:
         os.close(root)
+    if pending or count.inodes >= LIMIT:
+        logger.warning("%s is too large to be measured: %d of its files were counted", folder, count.inodes)
+    return Disk(count.blocks * 512, count.inodes, timestamp)
+
+
+class _Count:
+    """What was found so far; it begins with the tree's root."""
+
+    def __init__(self, root: int) -> None:
+        self.blocks = os.fstat(root).st_blocks
+        self.inodes = 1
+        self._linked: set[int] = set()
+
+    def entries(self, directory: int) -> list[str]:
+        """Count what is in a directory; the names of the directories in it."""
+        below = []
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    below.append(entry.name)
+                elif status.st_nlink > 1:
+                    if status.st_ino in self._linked:
+                        continue
+                    self._linked.add(status.st_ino)
+                self.blocks += status.st_blocks
+                self.inodes += 1
+                if self.inodes >= LIMIT:
+                    break
+        return below
 
 
 def _open(root: int, node: _Node | None) -> int:
