@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -120,6 +121,28 @@ async def test_a_shared_pid_namespace_with_one_container(kit: Kit) -> None:
         await kit.create(elsewhere, ["true"], linux=security(namespace_options=joined))
 
 
+async def test_a_port_of_one_of_the_hosts_addresses(kit: Kit) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mapping = api.PortMapping(protocol=api.TCP, container_port=8080, host_port=port, host_ip="127.0.0.1")
+    sandbox_id = await kit.sandbox(port_mappings=[mapping])
+    await kit.start(sandbox_id, ["httpd", "-f", "-p", "8080"])
+    address = (await kit.client.runtime.pod_sandbox_status(sandbox_id)).status.network.ip
+    async with asyncio.timeout(20):
+        while not await asyncio.to_thread(connects, address, 8080):
+            await asyncio.sleep(0.05)
+    assert await asyncio.to_thread(connects, "127.0.0.1", port)
+    gateway = f"{address.rpartition('.')[0].rpartition('.')[0]}.0.1"
+    assert not await asyncio.to_thread(connects, gateway, port)
+
+
+def connects(address: str, port: int) -> bool:
+    with socket.socket() as client:
+        client.settimeout(2)
+        return client.connect_ex((address, port)) == 0
+
+
 # What only podyard has, or an own podyard is needed for
 
 
@@ -188,6 +211,13 @@ async def test_the_cgroup_of_the_client(ours: Kit) -> None:
     finally:
         if driver != api.SYSTEMD:
             cgroups.remove(parent)
+
+
+async def test_a_sandbox_has_no_target(ours: Kit) -> None:
+    options = api.NamespaceOption(pid=api.TARGET, target_id="0" * 64)
+    linux = api.LinuxPodSandboxConfig(security_context=api.LinuxSandboxSecurityContext(namespace_options=options))
+    with pytest.raises(InvalidArgument, match="TARGET"):
+        await ours.sandbox(linux=linux)
 
 
 async def test_mount_options(ours: Kit) -> None:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import crash
 from tests.support.images import Images
 from tests.support.pods import Kit
 from tests.support.servers import Podyard
 
 from podyard.client import Client
 from podyard.cri import api
-from podyard.errors import FailedPrecondition, InvalidArgument
+from podyard.errors import FailedPrecondition, InvalidArgument, PodyardError
 from podyard.linux import mounts
 
 FIRST = 200_000
@@ -30,7 +31,9 @@ def own() -> Iterator[Podyard]:
     """A podyard in a directory that others may pass through: whoever is root in a pod is one of them on the host."""
     folder = Path(tempfile.mkdtemp(prefix="podyard-userns-", dir="/run"))
     folder.chmod(0o711)
-    server = Podyard(folder)
+    server = Podyard(folder, runtime={"hooks": ["tests.support.crash:setup"]})
+    root = Path(__file__).parents[2]
+    server.environment = {crash.FOLDER: str(folder), "PYTHONPATH": f"{root}:{root / 'src'}"}
     server.bridge, server.subnet = "pytest-p2", "10.246.0.0/16"
     server.start()
     try:
@@ -216,6 +219,50 @@ async def test_a_pod_survives_a_restart_of_podyard(own: Podyard, kit: Kit) -> No
     assert mounts.mounted_below(own.folder) == []
     for folder in ("bundles", "pins", "sandboxes", "exits"):
         assert list((own.run / folder).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "after RunPodSandbox: pinning the namespaces",
+        "after RunPodSandbox: starting the infra process",
+        "after CreateContainer: mounting the root file system",
+        "after CreateContainer: preparing the volumes",
+        "after CreateContainer: creating the process",
+    ],
+)
+async def test_killed_at_a_step_podyard_takes_back_what_it_made(own: Podyard, kit: Kit, step: str) -> None:
+    volumes = [
+        api.Mount(container_path="/m", host_path=str(kit.folder), uidMappings=[MAPPING], gidMappings=[MAPPING]),
+        api.Mount(container_path="/r", host_path=str(kit.folder), readonly=True, recursive_read_only=True),
+        api.Mount(container_path="/i", image=api.ImageSpec(image=kit.image), image_sub_path="etc"),
+    ]
+    shared = options(pid=api.POD)
+    request = kit.sandbox_config(linux=pod(shared))
+    wanted = kit.container_config(["sleep", "1000"], mounts=volumes, linux=container(shared))
+
+    async def life() -> str:
+        sandbox_id = await kit.sandbox(request)
+        return await kit.client.runtime.create_container(sandbox_id, wanted, request)
+
+    (own.folder / "kill").write_text(step)
+    with pytest.raises(PodyardError):
+        await life()
+    (own.folder / "kill").unlink()
+    assert own.process is not None
+    own.process.wait(timeout=20)
+    own.spawn()
+    await own.ready()
+    ready = await kit.client.runtime.list_pod_sandbox()
+    known = {sandbox.id for sandbox in ready}
+    assert {path.name for path in (own.run / "pins").iterdir()} == known
+    assert list((own.root / "containers").iterdir()) == []
+    assert {point.relative_to(own.run).parts[1] for point in mounts.mounted_below(own.run)} == known
+    container_id = await life()
+    await kit.client.runtime.start_container(container_id)
+    assert await kit.exec(container_id, "ls", "/i/passwd") == "/i/passwd\n"
+    await kit.close()
+    assert mounts.mounted_below(own.folder) == []
 
 
 async def test_mappings_that_cannot_be_are_refused(kit: Kit) -> None:

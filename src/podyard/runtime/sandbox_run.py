@@ -42,6 +42,8 @@ def check(config: api.PodSandboxConfig) -> None:
     )
     if options.network == api.CONTAINER:
         raise InvalidArgument("network mode CONTAINER is not one of a pod: use POD or NODE")
+    if options.pid == api.TARGET or options.target_id:
+        raise InvalidArgument("pid mode TARGET is for containers: a pod sandbox has none of its own to share")
     idmaps.of_sandbox(config)
     requests.check_unimplemented({"windows": config.HasField("windows")})
 
