@@ -421,8 +421,9 @@ async def test_processors_of_a_container(ours: Kit) -> None:
     assert (await ours.shell(sandbox_id, "grep Cpus_allowed_list /proc/self/status", linux=linux)).split()[1] == "0"
 
 
+@pytest.mark.parametrize("mapped", [False, True], ids=["plain", "idmapped"])
 @pytest.mark.parametrize("propagation", [api.PROPAGATION_HOST_TO_CONTAINER, api.PROPAGATION_BIDIRECTIONAL])
-async def test_mounts_made_later(ours: Kit, propagation: api.MountPropagation.ValueType) -> None:
+async def test_mounts_made_later(ours: Kit, propagation: api.MountPropagation.ValueType, mapped: bool) -> None:
     shared = ours.folder / "shared"
     (shared / "host").mkdir(parents=True)
     (shared / "container").mkdir()
@@ -432,6 +433,9 @@ async def test_mounts_made_later(ours: Kit, propagation: api.MountPropagation.Va
         privileged = api.LinuxPodSandboxConfig(security_context=api.LinuxSandboxSecurityContext(privileged=True))
         sandbox_id = await ours.sandbox(linux=privileged)
         volume = api.Mount(container_path="/shared", host_path=str(shared), propagation=propagation)
+        if mapped:
+            volume.uidMappings.add(container_id=0, host_id=0, length=10)
+            volume.gidMappings.add(container_id=0, host_id=0, length=10)
         container_id = await ours.start(sandbox_id, ["sleep", "1000"], mounts=[volume], linux=security(privileged=True))
         mounts.mount_tmpfs(shared / "host", "")
         (shared / "host" / "file").touch()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from podyard.cri import api
-from podyard.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from podyard.errors import FailedPrecondition, InvalidArgument
 from podyard.linux.userns import IdMap
 from podyard.oci import idmaps
 from podyard.oci.host import HostFacts
@@ -160,7 +160,7 @@ def id_map(mount: api.Mount) -> IdMap:
 def check(requested: Iterable[api.Mount], own: IdMap | None, host: HostFacts) -> None:
     """Refuse mounts that cannot be, before anything is made. ``own``: the map of the sandbox's user namespace.
 
-    Raises InvalidArgument, FailedPrecondition or Unimplemented, naming the mount and the field.
+    Raises InvalidArgument or FailedPrecondition, naming the mount and the field.
     """
     for mount in requested:
         destination = _absolute(mount.container_path, "container_path")
@@ -171,10 +171,8 @@ def check(requested: Iterable[api.Mount], own: IdMap | None, host: HostFacts) ->
         _check_read_only(mount, where, host)
         _propagation(mount, where)
         _extra(mount, where)
-        if mount.selinux_relabel:
-            if not host.selinux:
-                raise FailedPrecondition(f"{where}: selinux_relabel is set, and SELinux is not enabled on this host")
-            raise Unimplemented(f"{where}: selinux_relabel is not built yet")
+        if mount.selinux_relabel and not host.selinux:
+            raise FailedPrecondition(f"{where}: selinux_relabel is set, and SELinux is not enabled on this host")
 
 
 def _check_source(mount: api.Mount, own: IdMap | None, where: str, destination: str) -> None:

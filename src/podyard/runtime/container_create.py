@@ -16,7 +16,7 @@ from podyard.linux import cgroups
 from podyard.linux.mounts import remove_tree
 from podyard.model.image import Image
 from podyard.model.records import Container
-from podyard.oci import cdi, idmaps, mounts
+from podyard.oci import cdi, idmaps, lsm, mounts
 from podyard.oci.host import HostFacts
 from podyard.oci.lookup import look_up
 from podyard.oci.spec import SpecInputs, build_spec
@@ -123,7 +123,8 @@ class CreateContainer(Operation[str]):
         declared = images.image_config(self.image).volumes
         writable = self.context.paths.writable(self.subject)
         layers = {name: images.lower_dirs(image) for name, image in self.volume_images.items()}
-        places = volumes.Places(self.bundle / "mounts", writable, self._owners(), layers)
+        label = lsm.mount_label(self.config.linux.security_context, self.context.host)
+        places = volumes.Places(self.bundle / "mounts", writable, self._owners(), label, layers)
         found = await asyncio.to_thread(volumes.prepare, self.config.mounts, places)
         root, folder = self.bundle / "rootfs", writable / "volumes"
         found += await asyncio.to_thread(volumes.fill, declared, self.config.mounts, root, folder)

@@ -19,6 +19,7 @@ from podyard.linux import idmap, userns
 from podyard.linux.resolve import open_in_root
 from podyard.oci import mounts
 from podyard.runtime import rootfs
+from podyard.runtime.relabel import relabel
 from podyard.runtime.rootfs import Owners
 
 COPY_LIMIT = 100.0
@@ -29,13 +30,14 @@ COPY_LIMIT = 100.0
 class Places:
     """Where a container's volumes are made. ``mounts``: goes with the bundle. ``writable``: stays with the container.
 
-    ``owners``: of its sandbox's user namespace, None for the host's. ``images``: the layers of each image that a mount
-    names, by that name.
+    ``owners``: of its sandbox's user namespace, None for the host's. ``label``: SELinux' for its files, "" for none.
+    ``images``: the layers of each image that a mount names, by that name.
     """
 
     mounts: Path
     writable: Path
     owners: Owners | None
+    label: str
     images: Mapping[str, Sequence[Path]]
 
 
@@ -45,8 +47,8 @@ def prepare(requested: Iterable[api.Mount], places: Places) -> list[api.Mount]:
     A path that is missing is made, a directory. What the OCI runtime does not know is mounted in a private place, and
     that is what remains to be bound: idmapped and recursively read-only mounts, and images.
 
-    Raises InvalidArgument, naming the path, for one that is not absolute or cannot be used, FailedPrecondition when a
-    file system cannot be idmapped.
+    Raises InvalidArgument, naming the path, for one that is not absolute, cannot be used or may not be relabelled,
+    FailedPrecondition when a file system cannot be idmapped.
     """
     prepared = []
     for number, mount in enumerate(requested):
@@ -60,6 +62,8 @@ def prepare(requested: Iterable[api.Mount], places: Places) -> list[api.Mount]:
                 copy.mount_options.append("noexec")
         else:
             copy.host_path = str(_resolve(mount))
+            if mount.selinux_relabel and places.label:
+                relabel(Path(copy.host_path), places.label)
             if mount.uidMappings or mount.recursive_read_only:
                 copy.host_path = str(_private(copy, str(number), places))
         for field in ("image", "image_sub_path", "uidMappings", "gidMappings", "recursive_read_only"):
