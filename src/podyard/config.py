@@ -17,6 +17,7 @@ from podyard.errors import ConfigError
 from podyard.images.config import ImagesConfig
 from podyard.network.config import NetworkConfig
 from podyard.stats.config import StatsConfig
+from podyard.streaming.config import StreamingConfig
 
 DEFAULT_FILE = Path("/etc/podyard/podyard.toml")
 
@@ -77,6 +78,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     runtime: RuntimeConfig = msgspec.field(default_factory=RuntimeConfig)
     images: ImagesConfig = msgspec.field(default_factory=ImagesConfig)
     network: NetworkConfig = msgspec.field(default_factory=NetworkConfig)
+    streaming: StreamingConfig = msgspec.field(default_factory=StreamingConfig)
     stats: StatsConfig = msgspec.field(default_factory=StatsConfig)
 
 

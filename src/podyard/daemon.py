@@ -39,6 +39,7 @@ from podyard.server import Server
 from podyard.state.database import Database
 from podyard.state.records import Records
 from podyard.stats import Collector
+from podyard.streaming import StreamingServer
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ def run(config: Config) -> None:
 
     Raises FailedPrecondition when the host lacks something, or another daemon uses the same directories.
     """
+    for chatty in ("asyncio", "grpc"):
+        logging.getLogger(chatty).setLevel(logging.INFO)
     logging.basicConfig(
         level=config.log_level.upper(),
         stream=sys.stderr,
@@ -74,6 +77,7 @@ async def _serve(config: Config) -> None:
     state = ["podyard is starting: it reconciles its records with the host; ask again in a moment"]
     async with _opened(config) as context:
         server = Server(config.slow_call, gate=lambda: state[0])
+        await context.streaming.start()
         await _listen(server, config, context)
         for problem in await reconcile(context):
             logger.error("after the start: %s", problem)
@@ -85,6 +89,7 @@ async def _serve(config: Config) -> None:
         _notify("STOPPING=1")
         logger.info("stopping; containers go on")
         context.events.close()
+        await context.streaming.close()
         await server.close(STOP_PATIENCE)
         await context.engine.close(STOP_PATIENCE)
         await context.stats.close()
@@ -158,6 +163,7 @@ async def _context(
         engine=engine,
         images=images,
         network=network,
+        streaming=StreamingServer(config.streaming),
         monitor=monitor,
         watcher=watcher,
         handlers=handlers,
@@ -230,7 +236,7 @@ async def _handlers(
     config: Config, runtimes: Mapping[str, OciRuntime], init: Path, systemd: bool
 ) -> dict[str, Handler]:
     """The default handler, under "" and its runtime's name, and the configured ones."""
-    cgroup = "podyard.slice:podyard:trial" if systemd else "/podyard-trial"
+    cgroup = f"podyard.slice:podyard:trial-{os.getpid()}" if systemd else f"/podyard-trial-{os.getpid()}"
     candidates = [runtimes[Path(name).name] for name in config.runtime.candidates if Path(name).name in runtimes]
     default, refused = await probe.first_working(candidates, init, cgroup)
     for reason in refused:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,15 @@ CREATE_LIMIT = 120.0
 
 REOPEN_LIMIT = 10.0
 REOPEN_LOG = "2 0 0\n"
-"""conmon's control message 2: reopen the log (the other two numbers belong to message 1, the window size)."""
+RESIZE = "1 {height} {width}\n"
+"""conmon's control messages: 1 sets the terminal's size, 2 reopens the log and has no use for the numbers."""
+
+STDOUT, STDERR = 2, 3
+"""The first byte of each packet on the attach socket says where it comes from."""
+LARGEST_INPUT = 8192
+"""Bytes of a packet for the container's input: conmon reads no more than 32 KiB at once and would lose the rest."""
+ATTACH_LIMIT = 10.0
+"""Seconds for conmon to accept a client of the attach socket."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +105,7 @@ async def reopen_log(bundle: Path, log_path: Path) -> None:
     Raises FailedPrecondition when no conmon listens, DeadlineExceeded when it does not react.
     """
     before = _identity(log_path)
-    try:
-        control = os.open(bundle / "ctl", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise FailedPrecondition(f"the monitor of {bundle.name} does not listen: {error.strerror}") from error
-    try:
-        os.write(control, REOPEN_LOG.encode())
-    finally:
-        os.close(control)
+    _control(bundle, REOPEN_LOG)
     try:
         async with asyncio.timeout(REOPEN_LIMIT):
             # conmon gives no other sign, and log rotation is rare.
@@ -112,6 +114,52 @@ async def reopen_log(bundle: Path, log_path: Path) -> None:
     except TimeoutError:
         raise DeadlineExceeded(f"conmon did not reopen {log_path} within {REOPEN_LIMIT:g} s") from None
     log_path.chmod(0o640)
+
+
+async def attach(bundle: Path) -> socket.socket:
+    """A connection to a container's input and output: packets (unix(7), SOCK_SEQPACKET). Its end is the container's.
+
+    What is written goes to the input as it is; what comes begins with STDOUT or STDERR. A client that does not read
+    makes conmon wait, and so the container.
+
+    Raises FailedPrecondition when no conmon listens.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.settimeout(ATTACH_LIMIT)
+    try:
+        await asyncio.to_thread(_connect, connection, bundle)
+    except OSError as error:
+        connection.close()
+        raise FailedPrecondition(f"the monitor of {bundle.name} does not listen: {error}") from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def resize(bundle: Path, width: int, height: int) -> None:
+    """Set the size of a container's terminal, in characters. Raises FailedPrecondition when no conmon listens."""
+    _control(bundle, RESIZE.format(width=width, height=height))
+
+
+def _connect(connection: socket.socket, bundle: Path) -> None:
+    # Through the directory's descriptor: a socket's path has 107 bytes at most (unix(7)).
+    directory = os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        connection.connect(f"/proc/self/fd/{directory}/attach")
+    finally:
+        os.close(directory)
+
+
+def _control(bundle: Path, message: str) -> None:
+    try:
+        control = os.open(bundle / "ctl", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise FailedPrecondition(f"the monitor of {bundle.name} does not listen: {error.strerror}") from error
+    try:
+        os.write(control, message.encode())
+    finally:
+        os.close(control)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

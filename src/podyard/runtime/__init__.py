@@ -7,7 +7,11 @@ sandbox_*.py          RunPodSandbox, StopPodSandbox, RemovePodSandbox: each a li
 container_*.py        CreateContainer, StartContainer, StopContainer, RemoveContainer: likewise
 exits.py              what happens when a container's process ends
 restart.py            reconciling the database with the kernel at start
+exec_process.py       commands in running containers
 exec_sync.py          ExecSync
+exec_stream.py        Exec, once its URL is used
+attach.py             Attach, likewise
+port_forward.py       PortForward, likewise
 status.py             Version, Status, RuntimeConfig
 calls/                the calls, one file for each noun
 service.py            all of them together

@@ -20,6 +20,7 @@ from podyard.runtime.events import Events
 from podyard.runtime.exits import Watcher
 from podyard.runtime.store import Store
 from podyard.stats import Collector
+from podyard.streaming import StreamingServer
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Context:
     engine: Engine
     images: ImageStore
     network: Network
+    streaming: StreamingServer
     monitor: Monitor
     watcher: Watcher
     handlers: Mapping[str, Handler]

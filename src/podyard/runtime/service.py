@@ -8,6 +8,7 @@ from podyard.runtime.calls.events import EventCalls
 from podyard.runtime.calls.node import NodeCalls
 from podyard.runtime.calls.sandboxes import SandboxCalls
 from podyard.runtime.calls.stats import StatsCalls
+from podyard.runtime.calls.streaming import StreamingCalls
 from podyard.runtime.calls.streams import StreamCalls
 from podyard.runtime.calls.update import UpdateCalls
 
@@ -21,5 +22,6 @@ class RuntimeService(
     CheckpointCalls,
     EventCalls,
     StatsCalls,
+    StreamingCalls,
 ):
     """All calls. A call that streams is an async generator."""

@@ -25,10 +25,11 @@ ContainerName = tuple[str, str, int]
 
 
 class SandboxEntry:
-    """A sandbox: its record, the request that made it, and its message in lists."""
+    """A sandbox: its record, the request that made it, its message in lists, and an event for its end."""
 
     def __init__(self, record: Sandbox) -> None:
         self.config = api.PodSandboxConfig.FromString(record.config)
+        self.ended = asyncio.Event()
         self.record = record
         self.attributes = messages.sandbox_attributes(record.id, self.config)
 
@@ -41,6 +42,8 @@ class SandboxEntry:
     def record(self, record: Sandbox) -> None:
         self._record = record
         self.message = messages.sandbox(record, self.config)
+        if not record.ready:
+            self.ended.set()
 
 
 class ContainerEntry:

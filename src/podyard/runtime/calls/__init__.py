@@ -5,6 +5,7 @@
     sandboxes.py   pod sandboxes
     containers.py  containers, ExecSync, logs
     stats.py       use and metrics
+    streaming.py   Exec, Attach, PortForward
 
 Requests are checked here, before anything is touched; what changes the host is an operation.
 """
