@@ -3,6 +3,8 @@
 libc.py        calls that the standard library lacks, with OSError on failure
 mounts.py      mount, unmount, what is mounted
 namespaces.py  namespaces pinned to files, without a process
+userns.py      user namespaces: their id maps, and a process that holds one
+idmap.py       private copies of mounts: with other owners, or read-only at all depths
 netns.py       looking into pinned network namespaces
 cgroups.py     cgroup v1, v2 and hybrid hosts
 orphans.py     processes that tools leave behind
