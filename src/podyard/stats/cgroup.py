@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +10,8 @@ from podyard.linux import cgroups
 from podyard.stats.cgroup_v1 import CgroupV1
 from podyard.stats.cgroup_v2 import CgroupV2
 from podyard.stats.usage import Cpu, DeviceIo, HugePages, Limits, Memory, Pressure, Tasks
+
+_ROOT = str(cgroups.ROOT)
 
 
 class Cgroup(Protocol):
@@ -49,11 +52,15 @@ def open_cgroup(path: str) -> Cgroup:
     """The cgroup with a path from the hierarchy's root; it need not exist."""
     relative = path.lstrip("/")
     if cgroups.is_v2():
-        return CgroupV2(cgroups.ROOT / relative)
-    return CgroupV1(lambda controller: cgroups.ROOT / controller / relative, _unified(relative))
+        return CgroupV2(f"{_ROOT}/{relative}")
+    return CgroupV1(lambda controller: f"{_ROOT}/{controller}/{relative}", _unified(relative))
 
 
-def _unified(relative: str) -> Path | None:
+def _unified(relative: str) -> str | None:
     """The cgroup's folder in the v2 tree of a hybrid host."""
-    tree = cgroups.ROOT / "unified"
-    return tree / relative if relative and tree.is_dir() else None
+    return f"{_ROOT}/unified/{relative}" if relative and _is_hybrid() else None
+
+
+@lru_cache(maxsize=1)
+def _is_hybrid() -> bool:
+    return Path(_ROOT, "unified").is_dir()

@@ -15,7 +15,7 @@ _KERNEL_PARTS = ("slab", "kernel_stack", "pagetables", "percpu", "vmalloc")
 class CgroupV2:
     """A cgroup by its folder. All figures include the cgroups below."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str) -> None:
         self._folder = folder
 
     def cpu_usage(self) -> int | None:
@@ -72,7 +72,7 @@ class CgroupV2:
     def huge_pages(self) -> list[HugePages]:
         """Huge pages by size."""
         found = []
-        for path in sorted(self._folder.glob("hugetlb.*.current")):
+        for path in sorted(Path(self._folder).glob("hugetlb.*.current")):
             _, size, kind = path.name.split(".", 2)
             usage = parse.number(read(path)) if kind == "current" else None
             if usage is not None:
@@ -106,7 +106,7 @@ class CgroupV2:
         return processes_below(self._folder)
 
     def _read(self, name: str) -> str | None:
-        return read(self._folder / name)
+        return read(f"{self._folder}/{name}")
 
 
 def _shares(weight: int) -> int:

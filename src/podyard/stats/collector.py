@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-_NET_DEV = Path("/proc/thread-self/net/dev")
+_NET_DEV = "/proc/thread-self/net/dev"
 
 
 class Collector:
@@ -89,7 +89,7 @@ class Collector:
         disks = await self._sizes(container for target in targets for container in target.containers)
         return await self._in_thread(self._read_sandboxes, targets, disks)
 
-    async def metrics(self, targets: Sequence[SandboxTarget]) -> list[api.PodSandboxMetrics]:
+    async def metrics(self, targets: Sequence[SandboxTarget]) -> api.ListPodSandboxMetricsResponse:
         """The metrics of sandboxes that are ready. Raises OSError when the file system of the layers cannot be read."""
         disks = await self._sizes(container for target in targets for container in target.containers)
         return await self._in_thread(self._read_metrics, targets, disks)
@@ -155,14 +155,17 @@ class Collector:
         )
         return messages.sandbox_stats(target, reading, self._ifname)
 
-    def _read_metrics(self, targets: Sequence[SandboxTarget], disks: Mapping[str, Disk]) -> list[api.PodSandboxMetrics]:
+    def _read_metrics(
+        self, targets: Sequence[SandboxTarget], disks: Mapping[str, Disk]
+    ) -> api.ListPodSandboxMetricsResponse:
         networks = _read_networks(targets)
         file_system = sample.file_system(self._layers)
-        answers = []
+        response = api.ListPodSandboxMetricsResponse()
         for target in targets:
             if not target.ready:
                 continue
-            of_containers = []
+            message = response.pod_metrics.add()
+            metrics.add_sandbox(message, target, time.time_ns(), networks.get(target.id, []))
             for one in target.containers:
                 taken = sample.take(
                     open_cgroup(one.cgroup),
@@ -172,10 +175,8 @@ class Collector:
                     file_system=file_system,
                 )
                 if taken is not None:
-                    of_containers.append(metrics.container_metrics(one, target.attributes.metadata, taken))
-            interfaces = networks.get(target.id, [])
-            answers.append(metrics.sandbox_metrics(target, time.time_ns(), interfaces, of_containers))
-        return answers
+                    metrics.add_container(message.container_metrics.add(), one, target.attributes.metadata, taken)
+        return response
 
     def _read(self, path: str) -> Reading | None:
         """A cgroup; None where it is gone, or there never was one."""

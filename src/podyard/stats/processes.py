@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from podyard.stats import parse
 from podyard.stats.files import read
@@ -35,7 +34,7 @@ def descriptors(pids: Iterable[int]) -> Descriptors:
 
 def soft_limits(pid: int) -> dict[str, int]:
     """The soft limits of a process (getrlimit(2)), by names such as "max_open_files"; unlimited ones are left out."""
-    return parse.soft_limits(read(Path(f"/proc/{pid}/limits")) or "")
+    return parse.soft_limits(read(f"/proc/{pid}/limits") or "")
 
 
 def _is_socket(path: str) -> bool:

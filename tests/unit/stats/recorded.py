@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from podyard.stats.cgroup_v1 import CgroupV1
+from podyard.stats.cgroup_v2 import CgroupV2
 
 V2 = {
     "cpu.stat": (
@@ -88,4 +89,8 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def v1(folder: Path, unified: Path | None = None) -> CgroupV1:
-    return CgroupV1(lambda controller: folder / controller, unified)
+    return CgroupV1(lambda controller: f"{folder}/{controller}", None if unified is None else str(unified))
+
+
+def v2(folder: Path) -> CgroupV2:
+    return CgroupV2(str(folder))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.unit.stats.recorded import V1, V2, v1, write
+from tests.unit.stats.recorded import V1, V2, v1, v2, write
 
 from podyard.stats.cgroup_v1 import CgroupV1
 from podyard.stats.cgroup_v2 import CgroupV2
@@ -16,12 +16,12 @@ from podyard.stats.usage import Cpu, DeviceIo, HugePages, Limits, Tasks, Throttl
 def cgroup(request: pytest.FixtureRequest, tmp_path: Path) -> CgroupV1 | CgroupV2:
     """The same container on either."""
     write(tmp_path, V1 if request.param == "v1" else V2)
-    return v1(tmp_path) if request.param == "v1" else CgroupV2(tmp_path)
+    return v1(tmp_path) if request.param == "v1" else v2(tmp_path)
 
 
 @pytest.fixture(params=["v1", "v2"])
 def gone(request: pytest.FixtureRequest, tmp_path: Path) -> CgroupV1 | CgroupV2:
-    return v1(tmp_path / "gone") if request.param == "v1" else CgroupV2(tmp_path / "gone")
+    return v1(tmp_path / "gone") if request.param == "v1" else v2(tmp_path / "gone")
 
 
 def test_cpu_time(cgroup: CgroupV1 | CgroupV2) -> None:
@@ -77,30 +77,30 @@ def test_limits_of_v1(tmp_path: Path) -> None:
 
 def test_limits_of_v2(tmp_path: Path) -> None:
     write(tmp_path, V2)
-    assert CgroupV2(tmp_path).limits() == Limits(998, 100000, 20000, 67108864, 1048576, 33554432)
+    assert v2(tmp_path).limits() == Limits(998, 100000, 20000, 67108864, 1048576, 33554432)
     write(tmp_path, {"cpu.max": "max 100000\n", "memory.max": "max\n", "memory.swap.max": "max\n"})
-    limits = CgroupV2(tmp_path).limits()
+    limits = v2(tmp_path).limits()
     assert (limits.cpu_quota, limits.cpu_period, limits.memory) == (None, 100000, None)
 
 
 @pytest.mark.parametrize(("weight", "shares"), [("1", 2), ("39", 998), ("100", 2597), ("10000", 262144)])
 def test_a_weight_of_v2_as_shares(tmp_path: Path, weight: str, shares: int) -> None:
     write(tmp_path, {"cpu.weight": weight})
-    assert CgroupV2(tmp_path).limits().cpu_shares == shares
+    assert v2(tmp_path).limits().cpu_shares == shares
 
 
 def test_the_kernels_memory_before_linux_5_18(tmp_path: Path) -> None:
     write(tmp_path, V2)
     text = V2["memory.stat"].replace("kernel 249856\n", "")
     write(tmp_path, {"memory.stat": text})
-    memory = CgroupV2(tmp_path).memory()
+    memory = v2(tmp_path).memory()
     assert memory is not None
     assert memory.kernel == 16384 + 40960 + 118784
 
 
 def test_pressure_of_v2(tmp_path: Path) -> None:
     write(tmp_path, V2)
-    found = {name: CgroupV2(tmp_path).pressure(name) for name in ("cpu", "memory", "io")}
+    found = {name: v2(tmp_path).pressure(name) for name in ("cpu", "memory", "io")}
     totals = {name: (one.some.total, one.full.total) for name, one in found.items() if one is not None}
     assert totals == {"cpu": (3000000, 2000000), "memory": (11, 10), "io": (5, 4)}
 
@@ -117,7 +117,7 @@ def test_v1_has_pressure_only_in_the_unified_tree_of_a_hybrid_host(tmp_path: Pat
 
 def test_v2_without_a_cpu_limit_has_no_throttling_at_all(tmp_path: Path) -> None:
     write(tmp_path, {"cpu.stat": "usage_usec 5\nuser_usec 3\nsystem_usec 2\n"})
-    assert CgroupV2(tmp_path).cpu() == Cpu(5000, 3000, 2000, None)
+    assert v2(tmp_path).cpu() == Cpu(5000, 3000, 2000, None)
 
 
 def test_what_is_gone_or_not_counted_is_none(gone: CgroupV1 | CgroupV2) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.unit.stats.recorded import V1, V2, v1, write
+from tests.unit.stats.recorded import V1, V2, v1, v2, write
 
 from podyard.cri import api
 from podyard.stats import messages, readings
@@ -72,7 +72,7 @@ def test_on_v2_every_field_of_a_container_is_set(tmp_path: Path) -> None:
     write(tmp_path, V2)
     text = "some avg10=1.00 avg60=2.00 avg300=3.00 total=4\nfull avg10=5.00 avg60=6.00 avg300=7.00 total=8\n"
     write(tmp_path, {f"{resource}.pressure": text for resource in readings.RESOURCES})
-    stats = messages.container_stats(CONTAINER, reading(CgroupV2(tmp_path)), DISK, "/images")
+    stats = messages.container_stats(CONTAINER, reading(v2(tmp_path)), DISK, "/images")
     # The attempt of the recorded container is 0, which is not told from unset.
     assert fields(stats) == every_field(api.ContainerStats.DESCRIPTOR, {"attempt"})
     assert stats.cpu.psi == api.PsiStats(
@@ -83,7 +83,7 @@ def test_on_v2_every_field_of_a_container_is_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_a_container_in_figures(tmp_path: Path, version: str) -> None:
     write(tmp_path, V1 if version == "v1" else V2)
-    cgroup = v1(tmp_path) if version == "v1" else CgroupV2(tmp_path)
+    cgroup = v1(tmp_path) if version == "v1" else v2(tmp_path)
     stats = messages.container_stats(CONTAINER, reading(cgroup), DISK, "/images")
     assert stats.attributes == CONTAINER.attributes
     assert stats.cpu.usage_core_nano_seconds.value // 1000 == 2825951
@@ -103,7 +103,7 @@ def test_a_container_in_figures(tmp_path: Path, version: str) -> None:
 def test_what_is_not_known_is_unset(tmp_path: Path) -> None:
     write(tmp_path, V2)
     write(tmp_path, {"memory.max": "max\n", "memory.swap.max": "max\n"})
-    first = readings.take(CgroupV2(tmp_path), "/a", Rates())
+    first = readings.take(v2(tmp_path), "/a", Rates())
     stats = messages.container_stats(CONTAINER, first, None, "/images")
     assert not stats.cpu.HasField("usage_nano_cores")
     assert not stats.memory.HasField("available_bytes")
@@ -121,7 +121,7 @@ def test_a_sandbox(tmp_path: Path) -> None:
     container = messages.container_stats(CONTAINER, None, DISK, "/images")
     interfaces = [Interface("eth0", 1510, 17, 1, 2, 472, 6, 3, 4), Interface("net1", 9, 8, 7, 6, 5, 4, 3, 2)]
     whole = messages.SandboxReading(
-        whole=reading(CgroupV2(tmp_path)), interfaces=interfaces, processes=3, containers=[container]
+        whole=reading(v2(tmp_path)), interfaces=interfaces, processes=3, containers=[container]
     )
     linux = messages.sandbox_stats(SANDBOX, whole, "eth0").linux
     assert linux.cpu.usage_core_nano_seconds.value == 2825951000
@@ -149,9 +149,9 @@ def test_a_stopped_sandbox_has_its_attributes_alone() -> None:
 def test_cgroups_taken_together(tmp_path: Path) -> None:
     write(tmp_path / "a", V2)
     write(tmp_path / "b", V2)
-    first = reading(CgroupV2(tmp_path / "a"))
-    second = readings.take(CgroupV2(tmp_path / "b"), "/b", Rates())
-    gone = readings.take(CgroupV2(tmp_path / "gone"), "/gone", Rates())
+    first = reading(v2(tmp_path / "a"))
+    second = readings.take(v2(tmp_path / "b"), "/b", Rates())
+    gone = readings.take(v2(tmp_path / "gone"), "/gone", Rates())
     whole = readings.together([first, second, gone])
     assert whole.cpu == 2 * 2825951000
     assert whole.rate == first.rate

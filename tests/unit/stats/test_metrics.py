@@ -7,12 +7,11 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from tests.unit.stats.recorded import V1, V2, v1, write
+from tests.unit.stats.recorded import V1, V2, v1, v2, write
 from tests.unit.stats.test_messages import CONTAINER, DISK, SANDBOX
 
 from podyard.cri import api
 from podyard.stats import metrics, sample
-from podyard.stats.cgroup_v2 import CgroupV2
 from podyard.stats.usage import Interface
 
 NAMES = """
@@ -45,10 +44,11 @@ FILE_SYSTEM = sample.FileSystem("/dev/sda1", 1 << 30, 65536, 60000)
 def values(tmp_path: Path, version: str) -> dict[str, dict[tuple[str, ...], int]]:
     """By name, then by the values of the labels that are not those of all."""
     write(tmp_path, V1 if version == "v1" else V2)
-    cgroup = v1(tmp_path) if version == "v1" else CgroupV2(tmp_path)
+    cgroup = v1(tmp_path) if version == "v1" else v2(tmp_path)
     taken = sample.take(cgroup, pid=os.getpid(), started_at=CONTAINER.started_at, disk=DISK, file_system=FILE_SYSTEM)
     assert taken is not None
-    message = metrics.container_metrics(CONTAINER, SANDBOX.attributes.metadata, taken)
+    message = api.ContainerMetrics()
+    metrics.add_container(message, CONTAINER, SANDBOX.attributes.metadata, taken)
     assert message.container_id == CONTAINER.id
     found: dict[str, dict[tuple[str, ...], int]] = defaultdict(dict)
     labels = {descriptor.name: list(descriptor.label_keys) for descriptor in metrics.descriptors()}
@@ -143,10 +143,11 @@ def test_pressure_in_seconds(tmp_path: Path) -> None:
 def test_a_container_without_limits(tmp_path: Path) -> None:
     write(tmp_path, V2)
     write(tmp_path, {"cpu.max": "max 100000\n", "memory.max": "max\n"})
-    cgroup = CgroupV2(tmp_path)
+    cgroup = v2(tmp_path)
     taken = sample.take(cgroup, pid=os.getpid(), started_at=0, disk=None, file_system=FILE_SYSTEM)
     assert taken is not None
-    message = metrics.container_metrics(CONTAINER, SANDBOX.attributes.metadata, taken)
+    message = api.ContainerMetrics()
+    metrics.add_container(message, CONTAINER, SANDBOX.attributes.metadata, taken)
     found = {metric.name: metric.value.value for metric in message.metrics}
     assert found["container_spec_memory_limit_bytes"] == 0
     for name in ("container_spec_cpu_quota", "container_fs_usage_bytes", "container_start_time_seconds"):
@@ -154,16 +155,15 @@ def test_a_container_without_limits(tmp_path: Path) -> None:
 
 
 def test_a_container_that_has_ended_has_no_sample(tmp_path: Path) -> None:
-    gone = CgroupV2(tmp_path / "gone")
+    gone = v2(tmp_path / "gone")
     assert sample.take(gone, pid=0, started_at=0, disk=None, file_system=FILE_SYSTEM) is None
 
 
 def test_the_network_of_a_sandbox() -> None:
     interfaces = [Interface("eth0", 1, 2, 3, 4, 5, 6, 7, 8), Interface("net1", 0, 0, 0, 0, 0, 0, 0, 0)]
-    containers = [api.ContainerMetrics(container_id="c")]
-    message = metrics.sandbox_metrics(SANDBOX, 1_700_000_000_000_000_000, interfaces, containers)
+    message = api.PodSandboxMetrics()
+    metrics.add_sandbox(message, SANDBOX, 1_700_000_000_000_000_000, interfaces)
     assert message.pod_sandbox_id == SANDBOX.id
-    assert list(message.container_metrics) == containers
     found = {(metric.name, metric.label_values[-1]): metric.value.value for metric in message.metrics}
     directions = {"receive": (1, 2, 3, 4), "transmit": (5, 6, 7, 8)}
     for direction, expected in directions.items():

@@ -62,5 +62,4 @@ class StatsCalls(Calls):
         self, request: api.ListPodSandboxMetricsRequest
     ) -> api.ListPodSandboxMetricsResponse:
         """The metrics of all sandboxes that are ready, and of their containers that have a process."""
-        answers = await self._context.stats.metrics(measured.census(self._context))
-        return api.ListPodSandboxMetricsResponse(pod_metrics=answers)
+        return await self._context.stats.metrics(measured.census(self._context))

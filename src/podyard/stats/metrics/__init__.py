@@ -6,7 +6,9 @@ whole, too. A metric that the host does not count is described and has no value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 from podyard.cri import api
 from podyard.stats.metrics import container, cpu, kinds, memory, transfer
@@ -39,38 +41,39 @@ def descriptors() -> list[api.MetricDescriptor]:
     ]
 
 
-def container_metrics(target: ContainerTarget, pod: api.PodSandboxMetadata, sample: Sample) -> api.ContainerMetrics:
-    """All metrics of a container; ``pod``: its sandbox's."""
+def add_container(
+    message: api.ContainerMetrics, target: ContainerTarget, pod: api.PodSandboxMetadata, sample: Sample
+) -> None:
+    """Put all metrics of a container into ``message``. ``pod``: its sandbox's metadata."""
     base = (target.id, target.image, pod.namespace, pod.name, target.attributes.metadata.name)
-    message = api.ContainerMetrics(container_id=target.id)
-    message.metrics.extend(
-        _metric(metric, sample.timestamp, (*base, *labels), value)
-        for metric in CONTAINER
-        for value, labels in metric.values(sample)
-    )
-    return message
+    message.container_id = target.id
+    for metric in CONTAINER:
+        for value, labels in metric.values(sample):
+            _add(message.metrics, metric, sample.timestamp, (*base, *labels), value)
 
 
-def sandbox_metrics(
-    target: SandboxTarget, timestamp: int, interfaces: Sequence[Interface], containers: Iterable[api.ContainerMetrics]
-) -> api.PodSandboxMetrics:
-    """The metrics of a sandbox's network, and those of its containers."""
+def add_sandbox(
+    message: api.PodSandboxMetrics, target: SandboxTarget, timestamp: int, interfaces: Sequence[Interface]
+) -> None:
+    """Put the metrics of a sandbox's network into ``message``. ``timestamp``: nanoseconds since 1970."""
     pod = target.attributes.metadata
     base = (target.id, "", pod.namespace, pod.name, SANDBOX_CONTAINER)
-    message = api.PodSandboxMetrics(pod_sandbox_id=target.id, container_metrics=containers)
-    message.metrics.append(_metric(container.LAST_SEEN, timestamp, base, timestamp // kinds.SECOND))
-    message.metrics.extend(
-        _metric(metric, timestamp, (*base, interface.name), metric.value(interface))
-        for metric in transfer.NETWORK
-        for interface in interfaces
-    )
-    return message
+    message.pod_sandbox_id = target.id
+    _add(message.metrics, container.LAST_SEEN, timestamp, base, timestamp // kinds.SECOND)
+    for metric in transfer.NETWORK:
+        for interface in interfaces:
+            _add(message.metrics, metric, timestamp, (*base, interface.name), metric.value(interface))
 
 
-def _metric(
-    metric: kinds.ContainerMetric | kinds.NetworkMetric, timestamp: int, labels: tuple[str, ...], value: int
-) -> api.Metric:
-    return api.Metric(
+def _add(
+    to: RepeatedCompositeFieldContainer[api.Metric],
+    metric: kinds.ContainerMetric | kinds.NetworkMetric,
+    timestamp: int,
+    labels: tuple[str, ...],
+    value: int,
+) -> None:
+    # Made in its place: to copy messages takes as long as to make them.
+    to.add(
         name=metric.name,
         timestamp=timestamp,
         metric_type=metric.kind,
