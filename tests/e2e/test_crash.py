@@ -143,6 +143,11 @@ async def life(kit: Kit, name: str) -> None:
         if status.state == api.CONTAINER_CREATED:
             await runtime.start_container(container_id)
             assert await kit.exec(container_id, "echo", "alive") == "alive\n"
+        if status.state != api.CONTAINER_EXITED:
+            limits = api.LinuxContainerResources(cpu_shares=300)
+            await runtime.update_container_resources(container_id, limits)
+            assert (await kit.status(container_id)).resources.linux.cpu_shares == 300
+            await runtime.update_pod_sandbox_resources(sandbox_id, limits)
         await runtime.stop_container(container_id, 1)
         assert (await kit.status(container_id)).state == api.CONTAINER_EXITED
         await runtime.remove_container(container_id)

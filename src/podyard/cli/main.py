@@ -21,7 +21,18 @@ from podyard.errors import PodyardError, translate
 
 SECTIONS: Mapping[str, Sequence[str]] = {
     "Pods": (
-        *("run", "pods", "ps", "stats", "logs", "exec", "attach", "cp", "port-forward", "inspect", "update", "stop"),
+        "run",
+        "pods",
+        "ps",
+        "stats",
+        "logs",
+        "exec",
+        "attach",
+        "cp",
+        "port-forward",
+        "inspect",
+        "update",
+        "stop",
         "rm",
     ),
     "Images": ("images", "pull", "load", "rmi"),

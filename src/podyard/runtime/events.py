@@ -73,6 +73,7 @@ class Events:
         # Weak: a stream whose client goes away before it is read is never closed, it is only dropped.
         self._subscribers: weakref.WeakSet[Subscriber] = weakref.WeakSet()
         self._last = 0
+        self._end: PodyardError | None = None
         store.observers.append(self._changed)
 
     def subscribe(self) -> AsyncGenerator[api.ContainerEventResponse, None]:
@@ -82,12 +83,15 @@ class Events:
         """
         subscriber = Subscriber()
         self._subscribers.add(subscriber)
+        if self._end is not None:
+            subscriber.end(self._end)
         return self._read(subscriber)
 
     def close(self) -> None:
-        """End all streams: podyard stops."""
+        """End all streams, later ones at once: podyard stops."""
+        self._end = Unavailable("podyard is stopping: subscribe again once it runs")
         for subscriber in self._subscribers:
-            subscriber.end(Unavailable("podyard is stopping: subscribe again once it runs"))
+            subscriber.end(self._end)
 
     async def _read(self, subscriber: Subscriber) -> AsyncGenerator[api.ContainerEventResponse, None]:
         try:

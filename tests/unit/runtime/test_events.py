@@ -151,6 +151,8 @@ async def test_streams_end_when_podyard_stops(store: Store, events: Events) -> N
     events.close()
     with pytest.raises(Unavailable, match="stopping"):
         await waiting
+    with pytest.raises(Unavailable, match="stopping"):
+        await take(events.subscribe(), 1)
 
 
 async def test_a_stream_that_was_dropped_before_it_was_read_costs_nothing(
