@@ -69,19 +69,22 @@ def private_bind(
 def mapped_layers(layers: Sequence[Path], folder: Path, userns: int) -> Iterator[list[Path]]:
     """Paths under which the layers have the owners of a user namespace, for as long as the block lasts.
 
-    An overlay that was mounted of them keeps them. ``folder``: a place for the mounts in between. The paths are those
-    of descriptors: mount(2) takes 4,095 bytes of options, and these are short.
+    An overlay that was mounted of them keeps them. ``folder``: a place for the mounts in between, which goes with them.
+    The paths are those of descriptors: mount(2) takes 4,095 bytes of options, and these are short.
 
     Raises FailedPrecondition when the layers' file system cannot be idmapped, OSError for anything else.
     """
     with contextlib.ExitStack() as stack:
         found = []
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stack.callback(folder.rmdir)
         for number, layer in enumerate(layers):
             tree = libc.open_tree(str(layer), recursive=False)
             stack.callback(os.close, tree)
             _set_map(tree, userns, str(layer), recursive=False)
             place = folder / str(number)
-            place.mkdir(mode=0o755, parents=True, exist_ok=True)
+            place.mkdir(exist_ok=True)
+            stack.callback(place.rmdir)
             # An overlay takes no layer that is attached nowhere.
             libc.move_mount(tree, str(place))
             stack.callback(mounts.unmount, place)
