@@ -36,7 +36,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "rm",
     ),
     "Images": ("images", "pull", "load", "rmi"),
-    "Runtime": ("info", "version", "events", "serve", "config", "reset"),
+    "Runtime": ("info", "version", "events", "serve", "config", "validate", "reset"),
 }
 """The commands; each is ``command`` in the module of its name here ("-" is "_" there)."""
 

@@ -1,0 +1,108 @@
+"""``podyard validate``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from podyard.cli.settings import Settings, current, endpoint_options, timeout_option
+from podyard.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from podyard.validate import Case, Outcome, Target
+
+FAILED = 1
+TERMINATED = 143
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.option("--list", "listed", is_flag=True, help="Print the cases and run none.")
+@click.option(
+    "--filter", "-k", "patterns", multiple=True, metavar="TEXT", help='Only cases with TEXT in "subject: name".'
+)
+@click.option(
+    "--parallel", type=click.IntRange(min=1), default=4, metavar="N", show_default=True, help="Cases at a time."
+)
+@click.option("--strict", is_flag=True, help="Also ask for what podyard promises where the protocol leaves a choice.")
+@click.option("--runtime-handler", default="", metavar="NAME", help="The runtime handler of all sandboxes.")
+@click.option(
+    "--registry-listen",
+    default="127.0.0.1:0",
+    metavar="HOST:PORT",
+    show_default=True,
+    help="Where the suite serves its images, over plain HTTP; the runtime must pull from there. Port 0: any.",
+)
+@click.option("--verbose", "-v", is_flag=True, help="Show the cases that passed, too.")
+@click.option("--junit", type=FILE, metavar="FILE", help="Write JUnit XML.")
+@click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write JSON.")
+@timeout_option
+@endpoint_options
+def command(
+    *,
+    listed: bool,
+    patterns: tuple[str, ...],
+    parallel: int,
+    strict: bool,
+    runtime_handler: str,
+    registry_listen: str,
+    verbose: bool,
+    junit: Path | None,
+    json_file: Path | None,
+) -> int:
+    """Check the behaviour of a CRI runtime, case by case.
+
+    Works with any runtime of this machine and needs no network: the images are made here, out of the host's static
+    busybox, and served on a loopback port. The runtime must be allowed to pull from it over plain HTTP. Everything
+    that the cases make is removed again; pods of others are left alone. The exit code is 1 when a case failed.
+    """
+    # gRPC's own notes about connections would stand between the results; it reads this when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from podyard.validate import Target, chosen
+
+    cases = chosen(patterns)
+    if not cases:
+        raise InvalidArgument(f"no case has {' or '.join(patterns)} in its name: --list prints them")
+    if listed:
+        for entry in cases:
+            print(entry.title)
+        return 0
+    settings: Settings = current()
+    target = Target(
+        runtime_endpoint=settings.runtime_endpoint,
+        image_endpoint=settings.image_endpoint,
+        handler=runtime_handler,
+        strict=strict,
+        registry_listen=registry_listen,
+        timeout=settings.timeout,
+    )
+    return asyncio.run(_validate(target, cases, parallel, verbose=verbose, junit=junit, json_file=json_file))
+
+
+async def _validate(
+    target: Target, cases: list[Case], parallel: int, *, verbose: bool, junit: Path | None, json_file: Path | None
+) -> int:
+    from podyard.validate import report, run
+
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel, "terminated")
+    progress = report.Progress(cases, lambda line: print(line, flush=True), verbose=verbose)
+    try:
+        outcome: Outcome = await run(target, cases, parallel=parallel, tell=progress)
+    except asyncio.CancelledError as cancelled:
+        if cancelled.args == ("terminated",):
+            return TERMINATED
+        raise
+    if junit is not None:
+        report.write_junit(outcome, junit)
+    if json_file is not None:
+        report.write_json(outcome, json_file)
+    print(report.summary(outcome))
+    return 0 if outcome.good else FAILED
