@@ -371,6 +371,7 @@ class Connection:
 
     def _close_local(self, stream_id: int, stream: _Stream) -> None:
         stream.local_closed = True
+        stream.waiting_fin = False  # a window that is opened later must not end the stream a second time
         if stream.remote_closed:
             self._streams.pop(stream_id, None)
 
