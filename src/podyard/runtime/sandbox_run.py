@@ -40,6 +40,8 @@ def check(config: api.PodSandboxConfig) -> None:
     requests.check_sysctls(
         config.linux.sysctls, host_network=options.network == api.NODE, host_ipc=options.ipc == api.NODE
     )
+    if security.HasField("run_as_group") and not security.HasField("run_as_user"):
+        raise InvalidArgument("run_as_group of the pod sandbox is set without run_as_user")
     if options.network == api.CONTAINER:
         raise InvalidArgument("network mode CONTAINER is not one of a pod: use POD or NODE")
     if options.pid == api.TARGET or options.target_id:
