@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import urllib.parse
-from typing import Any, Literal
+from typing import Literal
 
-from podyard.client.streams import Session
+from podyard.client.streams import PortForward, Session
 from podyard.cri import api
 from podyard.errors import PodyardError
 from podyard.validate.case import case, table
@@ -218,12 +218,13 @@ async def _(kit: Kit) -> None:
     equal((await kit.ended(container_id)).exit_code, 0, "exit code")
 
 
-async def _answer(forward: Any, port: int, request: bytes) -> bytes:
+async def _answer(forward: PortForward, port: int, request: bytes) -> bytes:
+    """What comes back until the page is there or the connection ends: over WebSocket it has no end of its own."""
     answer = b""
     async with await forward.connect(port) as connection:
         await connection.write(request)
         async with asyncio.timeout(20):
-            while data := await connection.read():
+            while not answer.endswith(b"web\n") and (data := await connection.read()):
                 answer += data
     return answer
 
