@@ -171,8 +171,7 @@ def check(requested: Iterable[api.Mount], own: IdMap | None, host: HostFacts) ->
         _check_read_only(mount, where, host)
         _propagation(mount, where)
         _extra(mount, where)
-        if mount.selinux_relabel and not host.selinux:
-            raise FailedPrecondition(f"{where}: selinux_relabel is set, and SELinux is not enabled on this host")
+        # selinux_relabel means nothing where there is no SELinux: the kubelet's clients set it all the same.
 
 
 def _check_source(mount: api.Mount, own: IdMap | None, where: str, destination: str) -> None:

@@ -57,9 +57,6 @@ def prepare(requested: Iterable[api.Mount], places: Places) -> list[api.Mount]:
         if mounts.has_image(mount):
             copy.host_path = str(_mount_image(mount, str(number), places))
             copy.readonly = True
-            if "exec" not in mount.mount_options and "noexec" not in mount.mount_options:
-                # Kubernetes, "Use an Image Volume With a Pod": read-only, and nothing in it can be run.
-                copy.mount_options.append("noexec")
         else:
             copy.host_path = str(_resolve(mount))
             if mount.selinux_relabel and places.label:

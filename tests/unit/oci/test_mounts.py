@@ -114,7 +114,6 @@ def test_the_options_of_a_mount(facts: Facts, mount: api.Mount, options: list[st
         (bind("/a", propagation=7), InvalidArgument, "no propagation 7"),
         (bind("/a", recursive_read_only=True), InvalidArgument, "needs readonly"),
         (bind("/a", recursive_read_only=True, readonly=True), FailedPrecondition, "recursive_read_only needs Linux"),
-        (bind("/a", selinux_relabel=True), FailedPrecondition, "SELinux is not enabled"),
         (bind("/a", image=api.ImageSpec(image="x")), InvalidArgument, "both image and host_path"),
         (volume("x", propagation=api.PROPAGATION_BIDIRECTIONAL), InvalidArgument, "no propagation but"),
         (volume("x", image_sub_path="/etc"), InvalidArgument, "relative to the image"),
