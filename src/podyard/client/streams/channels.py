@@ -33,6 +33,11 @@ class Inbound:
         """Whether nothing more will arrive; what has arrived may still wait."""
         return self._ended
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something has arrived that nobody has read."""
+        return bool(self._pieces)
+
     async def read(self, limit: int = CHUNK) -> bytes:
         """What is there, ``limit`` bytes at most, as soon as there is something; b"" at the end.
 

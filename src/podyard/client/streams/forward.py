@@ -26,7 +26,7 @@ ERROR_LIMIT = 16 << 10
 OPENING = 30.0
 """Seconds for opening the streams: servers give up after as many."""
 ERROR_PATIENCE = 5.0
-"""Seconds for an error's text after the connection's end."""
+"""Seconds for the rest of an error's text."""
 DATA_CHANNEL, ERROR_CHANNEL = 0, 1
 
 
@@ -68,13 +68,15 @@ class Connection:
         await self._link.close()
 
     async def _check(self) -> None:
+        # A server tells of an error before it ends the data. While nothing went wrong it may keep the error's channel.
+        if not self._error.waiting:
+            return
         try:
             async with asyncio.timeout(ERROR_PATIENCE):
                 text = await self._error.read_all(ERROR_LIMIT)
         except TimeoutError:
-            return  # servers that keep it open have nothing to tell
-        if text:
-            raise Unavailable(f"port {self.port}: {text.decode(errors='replace').strip()}")
+            text = b"the runtime tells of an error, but not of which"
+        raise Unavailable(f"port {self.port}: {text.decode(errors='replace').strip()}")
 
     async def __aenter__(self) -> Self:
         return self
