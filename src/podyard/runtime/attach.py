@@ -37,9 +37,9 @@ async def run(context: Context, container_id: str, streams: Streams) -> Status:
     check_may_attach(entry)
     bundle = context.paths.bundle(entry.record.id)
     stream = Descriptor((await monitor.attach(bundle)).detach())
-    others = [asyncio.create_task(_carry_input(streams.stdin, stream, accepts=entry.config.stdin))]
-    if entry.config.tty:
-        others.append(asyncio.create_task(_resize(context, entry, streams)))
+    # The size comes first: what the client has typed meanwhile may ask for it.
+    others = [asyncio.create_task(_resize(context, entry, streams))] if entry.config.tty else []
+    others.append(asyncio.create_task(_carry_input(streams.stdin, stream, accepts=entry.config.stdin)))
     try:
         await _carry_output(stream, streams)
     finally:

@@ -128,9 +128,9 @@ async def _attend(entry: ContainerEntry, command: _Command, streams: Streams) ->
     outputs = [asyncio.create_task(_carry_output(ends.stdout, streams.stdout, ends.terminal))]
     if ends.stderr is not None:
         outputs.append(asyncio.create_task(_carry_output(ends.stderr, streams.stderr, False)))
-    others = [asyncio.create_task(_carry_input(streams.stdin, ends))]
-    if ends.terminal:
-        others.append(asyncio.create_task(_resize(ends.stdout, streams)))
+    # The size comes first: what the client has typed meanwhile may ask for it.
+    others = [asyncio.create_task(_resize(ends.stdout, streams))] if ends.terminal else []
+    others.append(asyncio.create_task(_carry_input(streams.stdin, ends)))
     try:
         code = await _ended(entry, command)
         ends.stdout.expire()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 
 from podyard.cri import api
@@ -39,7 +40,7 @@ async def dial(context: Context, sandbox_id: str, port: int) -> socket.socket:
             async with asyncio.timeout(DIAL_LIMIT):
                 await asyncio.get_running_loop().sock_connect(connection, (address, port))
         except (OSError, TimeoutError) as error:
-            reasons.append(f"{address}: {getattr(error, 'strerror', None) or 'no answer'}")
+            reasons.append(f"{address}: {os.strerror(error.errno) if error.errno else 'no answer'}")
             if connection is not None:
                 connection.close()
         except BaseException:

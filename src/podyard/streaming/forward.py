@@ -32,7 +32,7 @@ class Forward:
 
     async def serve(self, session: Session, open_timeout: float) -> None:
         """Serve a session until the pod ends; it is cancelled when the client goes away."""
-        connections = Connections(self)
+        connections = Connections(self, session.tells_ends)
         ended = asyncio.ensure_future(self.ended())
         if isinstance(session, SpdySession):
             serving = asyncio.create_task(_serve_spdy(session, connections, open_timeout))
@@ -53,8 +53,9 @@ class Forward:
 class Connections:
     """The connections of one session."""
 
-    def __init__(self, forward: Forward) -> None:
+    def __init__(self, forward: Forward, half_closed: bool) -> None:
         self._forward = forward
+        self._half_closed = half_closed
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self, port: int, data: Channel, errors: Channel) -> None:
@@ -78,7 +79,7 @@ class Connections:
         try:
             peer = await self._forward.dial(port)
             with peer:
-                await _relay(data, peer)
+                await _relay(data, peer, self._half_closed)
         except Cancelled:
             logger.debug("%s: the client gave up a connection to port %d", self._forward.what, port)
         except (PodyardError, OSError) as error:
@@ -100,15 +101,20 @@ async def _tell(errors: Channel, text: str) -> None:
         logger.debug("the client did not want to know: %s", text)
 
 
-async def _relay(data: Channel, peer: socket.socket) -> None:
-    """Both directions to their ends; an error of one ends the other."""
+async def _relay(data: Channel, peer: socket.socket, half_closed: bool) -> None:
+    """Both directions to their ends; an error of one ends the other.
+
+    ``half_closed``: the client may go on sending when the pod has ended its side; otherwise nobody could tell it.
+    """
     stream = Descriptor(peer.detach())
     try:
-        tasks = [asyncio.create_task(_to_pod(data, stream)), asyncio.create_task(_to_client(stream, data))]
+        to_pod, to_client = asyncio.create_task(_to_pod(data, stream)), asyncio.create_task(_to_client(stream, data))
+        tasks = {to_pod, to_client}
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            for task in done:
-                task.result()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION if half_closed else asyncio.FIRST_COMPLETED)
+            if to_pod.done():
+                to_pod.result()
+            await to_client
         finally:
             for task in tasks:
                 task.cancel()
@@ -118,8 +124,13 @@ async def _relay(data: Channel, peer: socket.socket) -> None:
 
 
 async def _to_pod(data: Channel, stream: Descriptor) -> None:
-    while content := await data.read():
-        await stream.write(content)
+    try:
+        while content := await data.read():
+            await stream.write(content)
+    except OSError:
+        # The pod takes no more, and may still have an answer under way.
+        while await data.read():
+            continue
     stream.shut_down()
 
 

@@ -115,6 +115,13 @@ class Link:
     def close(self) -> None:
         self._transport.close()
 
+    def end(self) -> None:
+        """Send no more, and go on reading; over TLS, which has no half-closed connections, close."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()

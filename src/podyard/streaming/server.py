@@ -31,6 +31,8 @@ HEARTBEAT = 15.0
 """Seconds between two looks at a connection: is it idle, has a client gone whom nobody reads from."""
 LINGER = 10.0
 """Seconds that a client gets to close when all is said. Closing under what it still sends could cost it the end."""
+REFUSAL_LINGER = 5.0
+"""Seconds that a refused client gets to read why, and to send the rest of its request."""
 STOP_PATIENCE = 10.0
 """Seconds for all sessions to end when the server stops."""
 
@@ -128,6 +130,8 @@ class _Connection(asyncio.Protocol):
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._admitted = True
+        self._refused = False
+        self._interval = min(HEARTBEAT, config.idle_timeout)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -142,7 +146,7 @@ class _Connection(asyncio.Protocol):
         self._link.touch()
         if self._receiver is not None:
             self._receiver.receive(data)
-        elif self._task is None:
+        elif not self._refused:
             self._read_request(data)
 
     def pause_writing(self) -> None:
@@ -194,7 +198,7 @@ class _Connection(asyncio.Protocol):
     def _begin(self, endpoint: Endpoint, upgrade: Upgrade) -> None:
         self._session, self._receiver = _session(upgrade, self._link)
         self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(HEARTBEAT, self._look_after)
+        self._timer = asyncio.get_running_loop().call_later(self._interval, self._look_after)
         self._task = asyncio.create_task(self._serve(endpoint), name=endpoint.what)
         rest, _ = self._http.trailing_data
         if rest:
@@ -206,6 +210,8 @@ class _Connection(asyncio.Protocol):
             await endpoint.serve(self._session, self._config.open_timeout)
         except TimeoutError:
             logger.info("%s: the client opened no streams within %g s", endpoint.what, self._config.open_timeout)
+            self._link.close()
+            return
         except Cancelled as error:
             logger.info("%s: %s", endpoint.what, error)
         except Exception:
@@ -227,6 +233,7 @@ class _Connection(asyncio.Protocol):
             "Connection": "close",
         }
         logger.info("a streaming request is refused: %d, %s", refusal.status, refusal)
+        self._refused = True
         try:
             head = self._http.send(h11.Response(status_code=refusal.status, headers=list(headers.items())))
         except h11.LocalProtocolError:
@@ -234,7 +241,9 @@ class _Connection(asyncio.Protocol):
             self._link.abort()
             return
         self._link.write((head or b"") + body)
-        self._link.close()
+        self._link.end()
+        self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(REFUSAL_LINGER, self._link.abort)
 
     def _request_is_late(self) -> None:
         self._link.abort()
@@ -252,7 +261,7 @@ class _Connection(asyncio.Protocol):
                 # sent to it makes the kernel say so.
                 self._session.ping()
         if not self._link.gone.is_set():
-            self._timer = loop.call_later(min(HEARTBEAT, self._config.idle_timeout), self._look_after)
+            self._timer = loop.call_later(self._interval, self._look_after)
 
 
 def _session(upgrade: Upgrade, link: Link) -> tuple[Session, Session | Tunnel]:

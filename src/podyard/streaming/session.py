@@ -6,6 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 from podyard.errors import Cancelled
 from podyard.streaming.link import Carrier
@@ -92,6 +93,9 @@ class Channel:
 
 class Session(ABC):
     """``protocol``: the subprotocol of remotecommand whose statuses it takes."""
+
+    tells_ends: ClassVar[bool]
+    """Whether the client learns that a channel has ended; otherwise it sees the end of the session alone."""
 
     def __init__(self, carrier: Carrier, protocol: str) -> None:
         self._carrier = carrier

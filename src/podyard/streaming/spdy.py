@@ -14,11 +14,16 @@ from podyard.wire.remotecommand import STREAM_TYPE
 
 logger = logging.getLogger(__name__)
 
+LARGEST_BURST = 16 << 20
+"""Bytes that a client with windows may have sent beyond them: it may not have seen this end's when it began."""
+
 LIMITS = spdy.Limits(window=CHANNEL_BUFFER)
 
 
 class SpdySession(Session):
     """The server's end of a SPDY session. Streams that the client opens are accepted when somebody asks for them."""
+
+    tells_ends = True
 
     def __init__(self, carrier: Carrier, protocol: str) -> None:
         super().__init__(carrier, protocol)
@@ -26,7 +31,6 @@ class SpdySession(Session):
         self._channels: dict[int, Channel] = {}
         self._opened: asyncio.Queue[Channel] = asyncio.Queue()
         self._writable: dict[int, asyncio.Event] = {}
-        self._failed = ""
         self._complete = False
         self._flush(activity=False)
 
@@ -34,13 +38,12 @@ class SpdySession(Session):
         for event in self._spdy.receive_data(data):
             self._handle(event)
         self._flush()
+        if self._spdy.failed:
+            self._carrier.close()
 
     async def accept(self) -> Channel:
-        """The next stream that the client opens. Raises Cancelled when it has broken the protocol."""
-        channel = await self._opened.get()
-        if self._failed:
-            raise Cancelled(f"the client has broken SPDY: {self._failed}")
-        return channel
+        """The next stream that the client opens."""
+        return await self._opened.get()
 
     async def remote_channels(self, kinds: Iterable[str]) -> dict[str, Channel]:
         wanted = set(kinds)
@@ -53,8 +56,10 @@ class SpdySession(Session):
                 channel.reset()
                 continue
             found[kind] = channel
-        # What comes later would have nobody who reads it.
+        # What comes besides would have nobody who reads it.
         self._complete = True
+        while not self._opened.empty():
+            self._opened.get_nowait().reset()
         return found
 
     async def write(self, channel: Channel, data: bytes) -> None:
@@ -91,6 +96,18 @@ class SpdySession(Session):
         super().consumed(channel, size)
         self._flush()
 
+    def _feed(self, channel: Channel, data: bytes) -> None:
+        if not self._spdy.peer_has_windows:
+            super()._feed(channel, data)
+            return
+        # Held back, its windows would not come through either, and a write that waits for them would wait for ever.
+        channel.feed(data)
+        if channel.buffered > CHANNEL_BUFFER:
+            waiting = sum(each.buffered for each in self._channels.values())
+            if waiting > LARGEST_BURST:
+                logger.info("a client is cut off: %d bytes wait, far beyond its windows", waiting)
+                self._carrier.close()
+
     def _handle(self, event: spdy.Event) -> None:
         match event:
             case spdy.DataReceived(stream_id, data, fin):
@@ -116,12 +133,7 @@ class SpdySession(Session):
             case spdy.StreamWritable(stream_id):
                 self._let_write(stream_id)
             case spdy.ProtocolFailed(reason):
-                self._failed = reason
-                for stream_id, channel in list(self._channels.items()):
-                    self._forget(stream_id)
-                    channel.drop()
-                # Wakes whoever waits in ``accept``.
-                self._opened.put_nowait(Channel(self, 0, {}))
+                logger.info("a client is cut off, it has broken SPDY: %s", reason)
 
     def _forget(self, stream_id: int) -> None:
         self._channels.pop(stream_id, None)

@@ -86,6 +86,8 @@ class Messages:
 class WebSocketSession(Session):
     """Channels that a subprotocol numbers."""
 
+    tells_ends = False
+
     def __init__(self, carrier: Carrier, subprotocol: Subprotocol) -> None:
         super().__init__(carrier, subprotocol.version)
         self._messages = Messages(carrier)

@@ -105,6 +105,11 @@ class Connection:
         return self._failed
 
     @property
+    def peer_has_windows(self) -> bool:
+        """Whether the peer has shown that it gives windows, and so keeps to them."""
+        return self._peer_has_windows
+
+    @property
     def streams(self) -> frozenset[int]:
         """The streams that are open in at least one direction."""
         return frozenset(self._streams)
