@@ -12,6 +12,7 @@
     │   ├── EndpointError             UNAVAILABLE          exit 8    nothing usable listens on a CRI endpoint
     │   └── RegistryUnavailable       UNAVAILABLE          exit 8    the registry did not answer
     ├── PermissionDenied              PERMISSION_DENIED    exit 9    the registry or the host said no
+    │   └── SignatureValidationFailed PERMISSION_DENIED    exit 9    the image is not signed as the policy asks for
     ├── ResourceExhausted             RESOURCE_EXHAUSTED   exit 10   disk full, a limit reached
     ├── DataLoss                      DATA_LOSS            exit 11   a digest does not match, a record cannot be read
     ├── Cancelled                     CANCELLED            exit 12   the caller went away
@@ -42,6 +43,7 @@ __all__ = [
     "PodyardError",
     "RegistryUnavailable",
     "ResourceExhausted",
+    "SignatureValidationFailed",
     "Unavailable",
     "Unimplemented",
     "for_status",
@@ -129,6 +131,13 @@ class PermissionDenied(PodyardError):
 
     status = "PERMISSION_DENIED"
     exit_code = 9
+
+
+class SignatureValidationFailed(PermissionDenied):
+    """An image does not meet the signature policy. The kubelet knows the text's prefix."""
+
+    def __str__(self) -> str:
+        return f"SignatureValidationFailed: {super().__str__()}"
 
 
 class ResourceExhausted(PodyardError):

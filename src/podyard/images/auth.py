@@ -37,22 +37,26 @@ class Credentials:
         """From a request; None where it has none. Raises InvalidArgument when ``auth.auth`` is not base64."""
         username, password = auth.username, auth.password
         if auth.auth and not username:
-            try:
-                # Docker pads what it encodes with zero bytes.
-                text = base64.b64decode(auth.auth, validate=True).decode().rstrip("\0")
-            except (binascii.Error, UnicodeDecodeError):
-                raise InvalidArgument(
-                    "the field auth of the image's credentials is not base64 of user:password"
-                ) from None
-            username, colon, password = text.partition(":")
-            if not colon:
-                raise InvalidArgument("the field auth of the image's credentials is not base64 of user:password")
+            username, password = decode_pair(auth.auth)
         made = cls(username, password, auth.identity_token, auth.registry_token, _host(auth.server_address))
         return None if made == cls(server=made.server) else made
 
     def basic(self) -> str:
         """The Authorization header of the Basic scheme."""
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+
+
+def decode_pair(auth: str) -> tuple[str, str]:
+    """User and password of the form that configuration files have. Raises InvalidArgument, without the value."""
+    try:
+        # Docker pads what it encodes with zero bytes.
+        text = base64.b64decode(auth, validate=True).decode().rstrip("\0")
+    except (binascii.Error, UnicodeDecodeError):
+        text = ""
+    username, colon, password = text.partition(":")
+    if not colon:
+        raise InvalidArgument("the field auth of the image's credentials is not base64 of user:password")
+    return username, password
 
 
 @dataclass(frozen=True)

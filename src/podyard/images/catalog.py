@@ -11,7 +11,7 @@ from podyard.errors import NotFound
 from podyard.images.records import ImageRecord, ImageRecords
 from podyard.model.ids import match_id
 from podyard.model.image import Image, ImageConfig
-from podyard.model.reference import is_digest, parse
+from podyard.model.reference import candidates, is_digest, parse
 
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
@@ -38,6 +38,8 @@ class Catalog:
         self._pinned = frozenset(str(parse(name)) for name in pinned)
         self._entries: dict[str, Entry] = {}
         self._names: dict[str, str] = {}
+        self.search: tuple[str, ...] = ()
+        """Registries in which names without one are looked for; () for docker.io."""
 
     def start(self) -> list[ImageRecord]:
         """Read the names; gives the records, for ``restore``. Raises DataLoss when one cannot be read."""
@@ -79,6 +81,17 @@ class Catalog:
         """All images, those that only containers hold included."""
         return self._entries.values()
 
+    def used(self, image_ids: Collection[str], when: int) -> None:
+        """Note that containers use images. ``when``: nanoseconds since 1970."""
+        self._records.mark_used(image_ids, when)
+        for image_id in image_ids:
+            entry = self._entries[image_id]
+            self._entries[image_id] = Entry(replace(entry.record, used_at=when), entry.config, entry.image)
+
+    def names(self) -> dict[str, str]:
+        """The image's id of each name."""
+        return self._names
+
     def get(self, image_id: str) -> Entry:
         """One of them. Raises NotFound when it was removed."""
         try:
@@ -104,11 +117,15 @@ class Catalog:
         # An id may come with its algorithm, and with its first digits only.
         digits = reference.removeprefix("sha256:")
         if not digits or not _HEXADECIMAL.issuperset(digits):
-            return self._names.get(str(parse(reference).pinned))
+            return self._named(reference)
         if len(digits) == 64:
             return self._present(f"sha256:{digits}")
-        named = self._names.get(str(parse(reference)))
+        named = self._named(reference)
         return named or match_id(f"sha256:{digits}", (image.id for image in self.images()), what="image")
+
+    def _named(self, reference: str) -> str | None:
+        names = (str(candidate.pinned) for candidate in candidates(reference, self.search))
+        return next((self._names[name] for name in names if name in self._names), None)
 
     def _present(self, image_id: str) -> str | None:
         entry = self._entries.get(image_id)

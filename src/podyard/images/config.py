@@ -24,6 +24,18 @@ class ImagesConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     mirrors: dict[str, list[str]] = {}
     """Endpoints that are asked before a registry, in order: "host", "host:port", or a URL with a path to put before
     /v2/. They never see the credentials of a pull, unless these name them (AuthConfig.server_address)."""
+    hosts_dirs: list[Path] = msgspec.field(default_factory=lambda: [Path("/etc/containerd/certs.d")])
+    """Directories with a directory for each registry, as containerd (hosts.toml) and docker (certificates) have them;
+    the first that knows a registry counts."""
+    registries_conf: Path = Path("/etc/containers/registries.conf")
+    """containers' configuration of registries, version 2; the directory beside it, with ".d" added, has drop-ins. It
+    counts for registries that no directory of ``hosts_dirs`` knows."""
+    auth_files: list[Path] | None = None
+    """Files with credentials (auth.json, docker's config.json), tried after a pull's own, in order. Without this key
+    they are the ones of podman and docker: REGISTRY_AUTH_FILE, /run/containers/0/auth.json (or below XDG_RUNTIME_DIR),
+    ~/.config/containers/auth.json, ~/.docker/config.json."""
+    signature_policy: Path | None = Path("/etc/containers/policy.json")
+    """containers' policy of signatures; where the file is missing, every image is accepted."""
     ca_file: Path | None = None
     """Certificates (PEM) of authorities to trust besides the system's."""
     connect_timeout: Seconds = 15.0
@@ -36,6 +48,13 @@ class ImagesConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Seconds before the second attempt; each further one waits twice as long."""
     retry_delay_limit: Seconds = 30.0
     """The longest wait before an attempt, Retry-After included."""
+    parts_age: Annotated[float, msgspec.Meta(ge=0)] = 3600.0
+    """Seconds for which layers and parts of layers of failed pulls are kept for the next try."""
+    gc_interval: Seconds = 300.0
+    """Seconds between two looks for what may go: parts that are too old, and images when the disk is too full."""
+    gc_threshold: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+    """Percent of the images' file system; when more is used, images that no container uses go, those first that were
+    not used for longest, until it is 5 percent less. 0: never, since a kubelet does it itself."""
     parallel_layers: Count = 3
     """Layers fetched at the same time, over all pulls."""
     platform_variant: str = ""

@@ -1,7 +1,8 @@
 """Files by digest, verified while they are written.
 
-Manifests and configurations are kept. A layer's blob is a temporary file that goes once the layer is unpacked: nothing
-reads it again, and the disk holds each layer once (as CRI-O does it; containerd keeps both forms).
+Manifests and configurations are kept. A layer's blob goes once the layer is unpacked: nothing reads it again, and the
+disk holds each layer once (as CRI-O does it; containerd keeps both forms). Until then it is a part, under its digest:
+what a failed or killed pull has of it is continued by the next one.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from podyard.errors import DataLoss
+from podyard.errors import DataLoss, ResourceExhausted
 
 BLOCK = 1 << 20
 """Bytes that are hashed and written at once, in a thread."""
@@ -28,19 +31,23 @@ class BlobWriter:
     size is verified (the layers of docker archives have none but the diffID, which unpacking verifies); with ``size``
     None it is the other way round.
 
-    A context manager: leaving it with an error removes the file, otherwise it stays and belongs to the caller.
+    A context manager: after ``finish`` the file belongs to the caller. Leaving it otherwise removes the file, unless
+    ``part`` says that it is of use later, and it is not known to be wrong, nor the disk full.
     """
 
-    def __init__(self, path: Path, digest: str | None, size: int | None) -> None:
+    def __init__(self, path: Path, digest: str | None, size: int | None, *, part: bool = False) -> None:
         self.path = path
         self.offset = 0
+        self.resumed = False
+        """Whether its beginning is from an earlier pull."""
         self._digest = digest
         self._size = size
+        self._part = part
         self._hash = self._new_hash()
         self._pending = bytearray()
         # A cancelled writer is closed while its thread may still write.
         self._writing = threading.Lock()
-        self._file = open(path, "xb", buffering=0)  # noqa: SIM115  (closed by __exit__)
+        self._file = open(path, "r+b" if part and path.exists() else "x+b", buffering=0)  # noqa: SIM115  (__exit__)
 
     def __enter__(self) -> BlobWriter:
         return self
@@ -48,10 +55,24 @@ class BlobWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        useless = not self._part or isinstance(error, DataLoss | ResourceExhausted | OSError)
         with self._writing:
+            if kind is not None and not useless:
+                useless = not self._save()
             self._file.close()
-        if kind is not None:
+        if kind is not None and useless:
             self.path.unlink(missing_ok=True)
+
+    async def resume(self) -> None:
+        """Take up what an earlier pull has left. It is verified with the rest, by ``finish``."""
+        size = os.fstat(self._file.fileno()).st_size
+        if self._size is not None and size > self._size:
+            await self.restart()
+            return
+        while data := await asyncio.to_thread(self._file.read, BLOCK):
+            await asyncio.to_thread(self._hash.update, data)
+            self.offset += len(data)
+        self.resumed = self.offset > 0
 
     async def write(self, data: bytes) -> None:
         """Append. Raises DataLoss as soon as there is more than the size, OSError when the disk is full."""
@@ -69,6 +90,7 @@ class BlobWriter:
         self._file.truncate()
         self._hash = self._new_hash()
         self.offset = 0
+        self.resumed = False
 
     async def finish(self) -> None:
         """The content is complete. Raises DataLoss, naming both digests, when it is not what it should be."""
@@ -92,6 +114,17 @@ class BlobWriter:
             while done < len(view):
                 done += self._file.write(view[done:])
 
+    def _save(self) -> bool:
+        """Write what was received but not written; False when there is nothing at all, or the disk is full."""
+        try:
+            with memoryview(self._pending) as view:
+                done = 0
+                while done < len(view):
+                    done += self._file.write(view[done:])
+        except OSError:
+            return False
+        return self.offset > 0
+
     def _new_hash(self) -> hashlib._Hash:
         return hashlib.new(self._digest.partition(":")[0] if self._digest else "sha256")
 
@@ -112,18 +145,30 @@ def check_content(data: bytes, expected: str, what: str) -> None:
     check_digest(expected, digest_of(data, expected.partition(":")[0]), what)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A blob that no image has used yet, whole or not. ``size``: bytes on the disk; ``changed``: ns since 1970."""
+
+    digest: str
+    size: int
+    changed: int
+    path: Path
+
+
 class ContentStore:
-    """The directory of kept files (``blobs/<algorithm>/<hex>``), and of temporary ones (``tmp``)."""
+    """The directory of kept files (``blobs/<algorithm>/<hex>``), of parts and of temporary files (``tmp``)."""
 
     def __init__(self, folder: Path) -> None:
         self._sizes: dict[str, int] = {}
         self._adding = asyncio.Lock()
         self._blobs = folder / "blobs"
+        self._parts = folder / "parts"
         self._temporary = folder / "tmp"
+        self._writing: set[Path] = set()
 
     def prepare(self, keep: Collection[str]) -> None:
-        """Make the directories; remove temporary files and whatever is not in ``keep``."""
-        for folder in (self._temporary, self._blobs / "sha256", self._blobs / "sha512"):
+        """Make the directories; remove temporary files and whatever is not in ``keep``. Parts stay."""
+        for folder in (self._temporary, self._parts, self._blobs / "sha256", self._blobs / "sha512"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self._temporary.iterdir():
             path.unlink()
@@ -134,14 +179,38 @@ class ContentStore:
             else:
                 path.unlink()
 
-    def writer(self, digest: str | None, size: int | None) -> BlobWriter:
-        """A temporary file that is to hold the content of a digest."""
-        return BlobWriter(self._temporary / secrets.token_hex(8), digest, size)
+    @contextmanager
+    def writer(self, digest: str | None, size: int | None) -> Iterator[BlobWriter]:
+        """A file that is to hold the content of a digest: a part, which may have been begun. Call ``resume`` first.
 
-    async def add(self, documents: dict[str, bytes]) -> None:
-        """Keep small verified files. They are on the disk when it returns. Raises OSError when the disk is full."""
+        Without a digest, and where another writes the same, it is a temporary file.
+        """
+        path = self._parts / digest.replace(":", "-") if digest else None
+        part = path is not None and path not in self._writing
+        if path is None or not part:
+            path = self._temporary / secrets.token_hex(8)
+        self._writing.add(path)
+        try:
+            with BlobWriter(path, digest, size, part=part) as writer:
+                yield writer
+        finally:
+            self._writing.discard(path)
+
+    def parts(self) -> list[Part]:
+        """What failed pulls have left for the next ones."""
+        found = []
+        for path in self._parts.iterdir():
+            status = path.stat()
+            found.append(Part(path.name.replace("-", ":"), status.st_blocks * 512, status.st_mtime_ns, path))
+        return found
+
+    async def add(self, documents: Mapping[str, bytes], *, again: bool = False) -> None:
+        """Keep small verified files. They are on the disk when it returns. ``again``: write those that are here, too.
+
+        Raises OSError when the disk is full.
+        """
         async with self._adding:
-            new = {digest: data for digest, data in documents.items() if digest not in self._sizes}
+            new = {digest: data for digest, data in documents.items() if again or digest not in self._sizes}
             await asyncio.to_thread(self._add, new)
             self._sizes.update((digest, len(data)) for digest, data in new.items())
 
@@ -154,6 +223,16 @@ class ContentStore:
         check_content(data, digest, "a file of the content store")
         return data
 
+    def writing(self) -> set[Path]:
+        """Files that are being written."""
+        return set(self._writing)
+
+    def strays(self) -> list[Path]:
+        """Files that nothing knows: they go at the next start, or with ``podyard gc``."""
+        known = {self._path(digest) for digest in self._sizes} | self._writing
+        found = [*self._blobs.glob("*/*"), *self._temporary.iterdir()]
+        return [path for path in found if path not in known]
+
     def sizes(self) -> Mapping[str, int]:
         """The bytes of each kept file, by digest."""
         return self._sizes
@@ -163,7 +242,7 @@ class ContentStore:
         self._sizes.pop(digest, None)
         self._path(digest).unlink(missing_ok=True)
 
-    def _add(self, documents: dict[str, bytes]) -> None:
+    def _add(self, documents: Mapping[str, bytes]) -> None:
         try:
             for digest, data in documents.items():
                 temporary = self._temporary / digest.replace(":", "-")
@@ -177,7 +256,8 @@ class ContentStore:
         except OSError:
             for digest in documents:
                 (self._temporary / digest.replace(":", "-")).unlink(missing_ok=True)
-                self._path(digest).unlink(missing_ok=True)
+                if digest not in self._sizes:
+                    self._path(digest).unlink(missing_ok=True)
             raise
 
     def _path(self, digest: str) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from podyard.errors import PodyardError
 from podyard.images.content import ContentStore
 from podyard.images.progress import LayerProgress
 from podyard.images.shared import Shared
@@ -26,7 +27,9 @@ class Installer:
         self._snapshots = snapshots
         self._fetching = asyncio.Semaphore(parallel)
         self._unpacking = asyncio.Semaphore(os.cpu_count() or 1)
-        self._blobs = Shared[Path](dispose=Path.unlink)
+        self._blobs = Shared[Path](dispose=self._dispose)
+        # Blobs that are whole, but not unpacked yet.
+        self._unused: set[Path] = set()
         self._chains = Shared[None]()
         # The progress of each layer in the making, so that every pull that waits for it shows it.
         self._progress: WeakValueDictionary[str, LayerProgress] = WeakValueDictionary()
@@ -34,8 +37,8 @@ class Installer:
     async def install(self, source: Source, contents: Contents, progress: list[LayerProgress]) -> None:
         """Unpack all layers that are not here. ``progress`` gets an entry for each of the image's layers.
 
-        Raises what the source and unpack_layer raise, OSError when the disk is full. Layers that were finished stay;
-        nothing is left of the others.
+        Raises what the source and unpack_layer raise, OSError when the disk is full. Layers that were finished stay,
+        and blobs that may be of use, whole or not.
         """
         chain = contents.chain
         progress.extend(self._show(layer, chain_id) for layer, chain_id in zip(contents.layers, chain, strict=True))
@@ -58,12 +61,18 @@ class Installer:
         layer = layers[position]
         progress = self._show(layer, chain[position])
         async with self._blobs.use(layer.key, lambda: self._fetch(source, layer, progress)) as blob:
+            self._unused.add(blob)
             if position > 0:
                 await self._layer(source, layers, chain, position - 1)
             async with self._unpacking:
                 progress.state = "unpacking"
-                await self._snapshots.unpack(blob, layer.media_type, chain[: position + 1], layer.diff_id)
+                try:
+                    await self._snapshots.unpack(blob, layer.media_type, chain[: position + 1], layer.diff_id)
+                except PodyardError:
+                    self._unused.discard(blob)
+                    raise
                 progress.state = "done"
+            self._unused.discard(blob)
 
     async def _fetch(self, source: Source, layer: Layer, progress: LayerProgress) -> Path:
         def show(done: int) -> None:
@@ -72,8 +81,19 @@ class Installer:
         async with self._fetching:
             progress.state = "downloading"
             with self._content.writer(layer.digest or None, layer.size) as writer:
+                await writer.resume()
                 await source.layer(layer, writer, show)
                 return writer.path
+
+    def busy(self) -> set[Path]:
+        """Blobs that are about to be unpacked."""
+        return set(self._unused)
+
+    def _dispose(self, blob: Path) -> None:
+        if blob in self._unused:
+            self._unused.discard(blob)
+        else:
+            blob.unlink(missing_ok=True)
 
     def _show(self, layer: Layer, chain_id: str) -> LayerProgress:
         if chain_id in self._snapshots:

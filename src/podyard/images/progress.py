@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
+
+from podyard.operations import stage
 
 LayerState = Literal["waiting", "downloading", "unpacking", "done", "shared"]
 
@@ -32,3 +36,11 @@ class PullProgress:
     """Nanoseconds since 1970."""
     layers: list[LayerProgress] = field(default_factory=list)
     """The lowest first; one that two pulls wait for stands in both."""
+
+
+@contextmanager
+def doing(progress: PullProgress, what: str) -> Iterator[None]:
+    """A stage of a pull, in its progress and in the call's trace. ``what`` completes "while …"."""
+    progress.stage = what
+    with stage(what):
+        yield

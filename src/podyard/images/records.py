@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import msgspec
+from msgspec.structs import astuple
 
 from podyard.errors import DataLoss, Internal, ResourceExhausted
 from podyard.state.database import Database
@@ -21,6 +22,8 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[str, ...]
     manifests: tuple[str, ...]
     removed: bool = False
+    used_at: int = 0
+    """When a container last used it, or it was pulled: nanoseconds since 1970."""
 
 
 class SnapshotRecord(msgspec.Struct, frozen=True):
@@ -30,6 +33,12 @@ class SnapshotRecord(msgspec.Struct, frozen=True):
     folder: int
     size: int
     inodes: int
+    made_at: int = 0
+    """Nanoseconds since 1970."""
+    boot_id: str = ""
+    """"" once an image uses it. Until then it waits for a pull, and counts in the boot that made it only."""
+    record: str = ""
+    """The digest of the file by which it is checked; "" for layers of older versions, which have none."""
 
 
 class ImageRecords:
@@ -44,7 +53,7 @@ class ImageRecords:
 
     def images(self) -> list[ImageRecord]:
         """All images. Raises DataLoss when a record cannot be read."""
-        rows = self._db.execute("SELECT id, size, user, layers, manifests, removed FROM images").fetchall()
+        rows = self._db.execute("SELECT id, size, user, layers, manifests, removed, used_at FROM images").fetchall()
         return [
             ImageRecord(
                 id=row["id"],
@@ -53,6 +62,7 @@ class ImageRecords:
                 layers=_digests(row["layers"]),
                 manifests=_digests(row["manifests"]),
                 removed=bool(row["removed"]),
+                used_at=row["used_at"],
             )
             for row in rows
         ]
@@ -63,7 +73,8 @@ class ImageRecords:
 
     def snapshots(self) -> list[SnapshotRecord]:
         """All unpacked layers."""
-        rows = self._db.execute("SELECT chain_id, folder, size, inodes FROM snapshots").fetchall()
+        columns = "chain_id, folder, size, inodes, made_at, boot_id, record"
+        rows = self._db.execute(f"SELECT {columns} FROM snapshots").fetchall()
         return [SnapshotRecord(*row) for row in rows]
 
     def save_image(self, image: ImageRecord, names: Iterable[str]) -> None:
@@ -73,9 +84,9 @@ class ImageRecords:
         """
         with self._transaction(durable=True):
             self._db.execute(
-                "INSERT INTO images (id, size, user, layers, manifests, removed) VALUES (?, ?, ?, ?, ?, ?) "
+                "INSERT INTO images (id, size, user, layers, manifests, removed, used_at) VALUES (?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET size = excluded.size, user = excluded.user, layers = excluded.layers, "
-                "manifests = excluded.manifests, removed = excluded.removed",
+                "manifests = excluded.manifests, removed = excluded.removed, used_at = excluded.used_at",
                 (
                     image.id,
                     image.size,
@@ -83,8 +94,11 @@ class ImageRecords:
                     msgspec.json.encode(image.layers).decode(),
                     msgspec.json.encode(image.manifests).decode(),
                     int(image.removed),
+                    image.used_at,
                 ),
             )
+            for chain_id in image.layers:
+                self._db.execute("UPDATE snapshots SET boot_id = '' WHERE chain_id = ?", (chain_id,))
             for name in names:
                 self._db.execute("INSERT OR REPLACE INTO image_names (name, image) VALUES (?, ?)", (name, image.id))
 
@@ -103,12 +117,19 @@ class ImageRecords:
                 self._db.execute("DELETE FROM snapshots WHERE chain_id = ?", (chain_id,))
 
     def save_snapshot(self, snapshot: SnapshotRecord) -> None:
-        """Write an unpacked layer. Raises ResourceExhausted when the disk is full."""
+        """Write an unpacked layer, which may replace an earlier one. Raises ResourceExhausted when the disk is full."""
         with self._transaction(durable=False):
             self._db.execute(
-                "INSERT INTO snapshots (chain_id, folder, size, inodes) VALUES (?, ?, ?, ?)",
-                (snapshot.chain_id, snapshot.folder, snapshot.size, snapshot.inodes),
+                "INSERT OR REPLACE INTO snapshots (chain_id, folder, size, inodes, made_at, boot_id, record) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                astuple(snapshot),
             )
+
+    def mark_used(self, image_ids: Iterable[str], when: int) -> None:
+        """Note that containers use images. ``when``: nanoseconds since 1970."""
+        with self._transaction(durable=False):
+            for image_id in image_ids:
+                self._db.execute("UPDATE images SET used_at = ? WHERE id = ?", (when, image_id))
 
     @contextmanager
     def _transaction(self, durable: bool) -> Iterator[None]:

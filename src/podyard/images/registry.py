@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, TypeVar
 
 from podyard.errors import DataLoss, NotFound, PermissionDenied, PodyardError, RegistryUnavailable
 from podyard.images.answers import Passing, read_limited
-from podyard.images.auth import Credentials
-from podyard.images.config import ImagesConfig, split_endpoint
+from podyard.images.config import ImagesConfig
 from podyard.images.content import BlobWriter, check_content, digest_of
 from podyard.images.manifest import ACCEPTED, DOCUMENT_LIMIT, Descriptor
+from podyard.images.registries.endpoint import Endpoint
 from podyard.images.sources import Layer, OnBytes
-from podyard.images.transport import Endpoint, Transport
-from podyard.model.reference import DEFAULT_REGISTRY, Reference, is_digest
+from podyard.images.transport import Transport
+from podyard.model.reference import Reference, is_digest
 
 if TYPE_CHECKING:
     import aiohttp
-
-DOCKER_HUB = "registry-1.docker.io"
-"""Where docker.io serves its registry."""
 
 _RANGE = re.compile(r"bytes (\d+)-\d+/")
 
@@ -33,12 +30,12 @@ class Repository:
     """One repository, for one pull. The endpoints are asked in order; the one that had the manifest is asked first."""
 
     def __init__(
-        self, transport: Transport, config: ImagesConfig, reference: Reference, credentials: Credentials | None
+        self, transport: Transport, config: ImagesConfig, reference: Reference, endpoints: Sequence[Endpoint]
     ) -> None:
         self._transport = transport
         self._config = config
         self._reference = reference
-        self._endpoints = _endpoints(config, reference, credentials)
+        self._endpoints = list(endpoints)
 
     async def manifest(self) -> tuple[Descriptor, bytes]:
         """The manifest or index that the reference names, verified against its digest where it has one.
@@ -59,7 +56,8 @@ class Repository:
                 check_content(data, expected, f"the manifest of {self._reference} from {endpoint.host}")
             return endpoint, Descriptor(expected or digest_of(data), len(data), media_type), data
 
-        endpoint, descriptor, data = await self._anywhere(str(self._reference), ask)
+        may = (lambda endpoint: endpoint.pulls) if wanted else (lambda endpoint: endpoint.resolves)
+        endpoint, descriptor, data = await self._anywhere(str(self._reference), ask, may=may)
         self._endpoints.sort(key=lambda other: other is not endpoint)
         return descriptor, data
 
@@ -78,14 +76,27 @@ class Repository:
 
         return await self._anywhere(f"{self._reference.name}@{descriptor.digest}", ask)
 
+    async def tagged(self, tag: str) -> bytes:
+        """The manifest of another tag of the repository; it is verified only against what the registry says of it."""
+        reference = Reference(self._reference.registry, self._reference.repository, tag)
+        return (await Repository(self._transport, self._config, reference, self._endpoints).manifest())[1]
+
     async def layer(self, layer: Layer, writer: BlobWriter, on_bytes: OnBytes) -> None:
         """A layer's blob. A cut connection is resumed where it broke off."""
 
         async def ask(endpoint: Endpoint) -> None:
-            await self._continue(endpoint, layer, writer, on_bytes)
+            try:
+                await self._continue(endpoint, layer, writer, on_bytes)
+                await writer.finish()
+            except DataLoss as error:
+                earlier = writer.resumed
+                await writer.restart()
+                if earlier:
+                    # What an earlier pull left may have been damaged since: only all of it says who is to blame.
+                    raise Passing(error.args[0]) from error
+                raise
 
         await self._anywhere(f"layer {layer.digest} of {self._reference}", ask, lambda: writer.offset)
-        await writer.finish()
 
     async def _continue(self, endpoint: Endpoint, layer: Layer, writer: BlobWriter, on_bytes: OnBytes) -> None:
         """Fetch what is missing of a layer. Raises Passing when it breaks off again."""
@@ -108,15 +119,21 @@ class Repository:
             raise Passing(f"{endpoint.host} sent {writer.offset} of {layer.size} bytes of the layer {layer.digest}")
 
     async def _anywhere(
-        self, what: str, ask: Callable[[Endpoint], Awaitable[Result]], progress: Callable[[], int] = lambda: 0
+        self,
+        what: str,
+        ask: Callable[[Endpoint], Awaitable[Result]],
+        progress: Callable[[], int] = lambda: 0,
+        may: Callable[[Endpoint], bool] = lambda endpoint: endpoint.pulls,
     ) -> Result:
         """Ask the endpoints in order until one has it; the last one's refusal counts, the others' are told with it."""
         refusals: list[PodyardError] = []
-        for endpoint in list(self._endpoints):
+        for endpoint in [endpoint for endpoint in self._endpoints if may(endpoint)]:
             try:
                 return await self._patiently(endpoint, ask, progress)
-            except (NotFound, PermissionDenied, RegistryUnavailable) as error:
+            except (NotFound, PermissionDenied, RegistryUnavailable, DataLoss) as error:
                 refusals.append(error)
+        if not refusals:
+            raise PermissionDenied(f"cannot get {what}: the registry configuration allows no endpoint to give it")
         last = refusals[-1]
         others = "".join(f"; before that, {error.args[0]}" for error in refusals[:-1])
         raise type(last)(f"cannot get {what}: {last.args[0]}{others}") from last
@@ -142,28 +159,11 @@ class Repository:
         self, endpoint: Endpoint, path: str, headers: dict[str, str]
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         # Mirrors that serve several registries tell them apart by "ns".
-        mirrored = endpoint.host != _upstream(self._reference.registry)
-        params = {"ns": self._reference.registry} if mirrored else {}
-        return self._transport.get(endpoint, f"{self._reference.repository}/{path}", headers, params)
+        params = {"ns": self._reference.registry} if endpoint.mirror else {}
+        return self._transport.get(endpoint, f"{endpoint.repository}/{path}", headers, params)
 
 
 def _continues(status: int, content_range: str | None, offset: int) -> bool:
     """Whether an answer goes on at ``offset`` (RFC 9110, 14.4); otherwise it starts at the beginning."""
     match = _RANGE.match(content_range or "")
     return status == 206 and match is not None and int(match[1]) == offset
-
-
-def _endpoints(config: ImagesConfig, reference: Reference, credentials: Credentials | None) -> list[Endpoint]:
-    mirrors = []
-    for text in config.mirrors.get(reference.registry, []):
-        scheme, host, prefix = split_endpoint(text, reference.registry)
-        named = credentials is not None and credentials.server == host
-        mirrors.append(Endpoint(host, prefix, scheme, credentials if named else None))
-    upstream = Endpoint(_upstream(reference.registry))
-    if credentials and credentials.server in {"", reference.registry}:
-        upstream.credentials = credentials
-    return [*mirrors, upstream]
-
-
-def _upstream(registry: str) -> str:
-    return DOCKER_HUB if registry == DEFAULT_REGISTRY else registry

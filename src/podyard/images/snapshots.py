@@ -1,14 +1,20 @@
 """Unpacked layers: one directory for each chain id, ready to be a lower directory of an overlay.
 
 The directories' names are numbers: all paths of an image's layers must fit the one page of options that mount(2) takes.
+A layer's record, by which it can be checked and packed again, is a file of the same number in another directory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import hashlib
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from podyard.errors import Internal
+from msgspec.structs import replace
+
+from podyard.errors import DataLoss, Internal
 from podyard.images.records import ImageRecords, SnapshotRecord
 from podyard.images.unpack import unpack_layer
 from podyard.linux import process
@@ -23,41 +29,69 @@ _TRASH = ".old"
 
 
 class Snapshots:
-    """The directory of unpacked layers."""
+    """The directory of unpacked layers (``l``) and that of their records (``records``)."""
 
     def __init__(self, folder: Path, records: ImageRecords) -> None:
-        self._folder = folder
+        self._folder = folder / "l"
+        self._records_folder = folder / "records"
         self._records = records
         self._known: dict[str, SnapshotRecord] = {}
         # Whole, but perhaps not on the disk yet: ``sync`` comes before an image's record, which makes layers stay.
         self._unsynced: set[str] = set()
+        self._suspect: frozenset[str] = frozenset()
+        self._busy: set[int] = set()
+        self._removing: set[Path] = set()
         self._next = 1
+        self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
     async def start(self) -> None:
-        """Read the records; remove records without a directory, half-made directories and those without a record."""
+        """Read the records; remove records without a directory, half-made directories and those without a record.
+
+        Layers that no image uses are kept if this boot made them: the files of others may not have reached the disk.
+        """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._records_folder.mkdir(mode=0o700, exist_ok=True)
         self._empty.mkdir(mode=0o755, exist_ok=True)
         recorded = self._records.snapshots()
-        self._known = {record.chain_id: record for record in recorded if self._path(record).is_dir()}
-        self._records.delete((), [record.chain_id for record in recorded if record.chain_id not in self._known])
+        usable = [record for record in recorded if record.boot_id in {"", self._boot_id}]
+        self._known = {record.chain_id: record for record in usable if self.tree(record).is_dir()}
+        self._unsynced = {record.chain_id for record in self._known.values() if record.boot_id}
+        lost = [record.chain_id for record in recorded if record.chain_id not in self._known]
+        if lost:
+            self._records.delete((), lost)
         self._next = max((record.folder for record in recorded), default=0) + 1
-        wanted = {self._empty, *(self._path(record) for record in self._known.values())}
-        await _remove([path for path in self._folder.iterdir() if path not in wanted])
+        await _remove(self.strays())
 
     def __contains__(self, chain_id: str) -> bool:
-        return chain_id in self._known
+        return chain_id in self._known and chain_id not in self._suspect
 
     def record(self, chain_id: str) -> SnapshotRecord:
-        """Size and inodes of an unpacked layer. Raises KeyError when it is not here."""
+        """What is known of an unpacked layer. Raises KeyError when it is not here."""
         return self._known[chain_id]
 
     def records(self) -> Collection[SnapshotRecord]:
         """All of them."""
         return self._known.values()
 
+    def tree(self, record: SnapshotRecord) -> Path:
+        """A layer's directory."""
+        return self._folder / str(record.folder)
+
+    def record_file(self, record: SnapshotRecord) -> Path:
+        """The file by which a layer is checked. Raises DataLoss when it is missing or damaged. It reads the file."""
+        path = self._records_folder / str(record.folder)
+        try:
+            with open(path, "rb") as file:
+                found = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        except FileNotFoundError:
+            found = "nothing"
+        if found != record.record:
+            raise DataLoss(f"the record {path} of the layer should have the digest {record.record} but has {found}")
+        return path
+
     def lower_dirs(self, chain_ids: Sequence[str]) -> list[Path]:
         """The directories for an overlay, the topmost first; an empty one for an image without layers."""
-        return [self._path(self._known[chain_id]) for chain_id in reversed(chain_ids)] or [self._empty]
+        return [self.tree(self._known[chain_id]) for chain_id in reversed(chain_ids)] or [self._empty]
 
     async def unpack(self, blob: Path, media_type: str, chain: Sequence[str], diff_id: str) -> None:
         """Unpack the top layer of ``chain``, whose others are here already.
@@ -67,18 +101,28 @@ class Snapshots:
         number, self._next = self._next, self._next + 1
         target = self._folder / str(number)
         unfinished = self._folder / f"{number}{_UNFINISHED}"
+        listing = self._records_folder / str(number)
+        self._busy.add(number)
         try:
             unfinished.mkdir(mode=0o755)
             lower = self.lower_dirs(chain[:-1]) if len(chain) > 1 else []
-            made = await unpack_layer(blob, media_type, unfinished, diff_id=diff_id, lower=lower)
+            made = await unpack_layer(blob, media_type, unfinished, diff_id=diff_id, lower=lower, record=listing)
             unfinished.rename(target)
-            record = SnapshotRecord(chain[-1], number, made.size, made.inodes)
+            record = SnapshotRecord(
+                chain[-1], number, made.size, made.inodes, time.time_ns(), self._boot_id, made.record
+            )
             self._records.save_snapshot(record)
         except BaseException:
-            await _remove([unfinished, target])
+            await _remove([unfinished, target, listing])
             raise
+        finally:
+            self._busy.discard(number)
+        replaced = self._known.get(chain[-1])
         self._known[chain[-1]] = record
         self._unsynced.add(chain[-1])
+        if replaced is not None:
+            self._suspect -= {chain[-1]}
+            await self.remove(self._put_away(replaced))
 
     async def sync(self, chain_ids: Collection[str]) -> None:
         """See to it that layers are on the disk. Raises Internal, DeadlineExceeded when the disk does not take them."""
@@ -90,32 +134,57 @@ class Snapshots:
             raise Internal(f"cannot write {self._folder} to the disk: {result.stderr.decode(errors='replace').strip()}")
         self._unsynced -= pending
 
-    def forget(self, chain_ids: Collection[str]) -> list[Path]:
-        """Put layers that the database has forgotten out of the way; gives the trees, for ``remove``."""
-        trash = []
-        self._unsynced -= set(chain_ids)
+    def used(self, chain_ids: Collection[str]) -> None:
+        """An image has come to use layers: the database has it."""
         for chain_id in chain_ids:
-            path = self._path(self._known.pop(chain_id))
-            trash.append(path.rename(path.with_suffix(_TRASH)))
-        return trash
+            if self._known[chain_id].boot_id:
+                self._known[chain_id] = replace(self._known[chain_id], boot_id="")
 
-    async def remove(self, trees: Sequence[Path]) -> None:
-        """Remove what ``forget`` gave."""
-        await _remove(trees)
+    @contextmanager
+    def suspected(self, chain_ids: Collection[str]) -> Iterator[None]:
+        """While this lasts, some layers count as not here, so that they are fetched and unpacked again."""
+        self._suspect = frozenset(chain_ids)
+        try:
+            yield
+        finally:
+            self._suspect = frozenset()
+
+    def forget(self, chain_ids: Collection[str]) -> list[Path]:
+        """Put layers that the database has forgotten out of the way; gives what is left of them, for ``remove``."""
+        self._unsynced -= set(chain_ids)
+        return [path for chain_id in chain_ids for path in self._put_away(self._known.pop(chain_id))]
+
+    async def remove(self, paths: Sequence[Path]) -> None:
+        """Remove what ``forget`` or ``strays`` gave."""
+        self._removing.update(paths)
+        try:
+            await _remove(paths)
+        finally:
+            self._removing.difference_update(paths)
+
+    def strays(self) -> list[Path]:
+        """Trees and records that nothing knows: they go at the next start, or with ``podyard gc``."""
+        numbers = {str(record.folder) for record in self._known.values()} | {"0"}
+        numbers |= {f"{number}{suffix}" for number in self._busy for suffix in ("", _UNFINISHED)}
+        found = [*self._folder.iterdir(), *self._records_folder.iterdir()]
+        return [path for path in found if path.name not in numbers and path not in self._removing]
+
+    def _put_away(self, record: SnapshotRecord) -> list[Path]:
+        path = self.tree(record)
+        paths = [path.rename(path.with_suffix(_TRASH)), self._records_folder / str(record.folder)]
+        self._removing.update(paths)
+        return paths
 
     @property
     def _empty(self) -> Path:
         return self._folder / "0"
 
-    def _path(self, record: SnapshotRecord) -> Path:
-        return self._folder / str(record.folder)
 
-
-async def _remove(trees: Sequence[Path]) -> None:
+async def _remove(paths: Sequence[Path]) -> None:
     # rm(1): shutil.rmtree would hold the interpreter for much of the time that a large layer takes.
-    if not trees:
+    if not paths:
         return
-    command = ["rm", "-rf", "--one-file-system", "--", *map(str, trees)]
+    command = ["rm", "-rf", "--one-file-system", "--", *map(str, paths)]
     result = await process.run(command, limit=REMOVE_LIMIT)
     if result.code != 0:
         raise Internal(f"cannot remove layers: {result.stderr.decode(errors='replace').strip()}")

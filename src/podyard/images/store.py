@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from podyard.errors import DataLoss, NotFound, PodyardError, Unavailable, translate
+from podyard.errors import DataLoss, FailedPrecondition, NotFound, PodyardError, ResourceExhausted, translate
 from podyard.images.archive import Archive
 from podyard.images.auth import Credentials
 from podyard.images.catalog import Catalog
 from podyard.images.config import ImagesConfig
 from podyard.images.content import ContentStore
+from podyard.images.garbage import Garbage
+from podyard.images.holds import Holds
 from podyard.images.install import Installer
 from podyard.images.manifest import parse_configuration
 from podyard.images.platforms import Host
-from podyard.images.progress import PullProgress
+from podyard.images.progress import PullProgress, doing
+from podyard.images.pulling import Puller
 from podyard.images.records import ImageRecord, ImageRecords
-from podyard.images.registry import Repository
+from podyard.images.registries import places
 from podyard.images.snapshots import Snapshots
-from podyard.images.sources import Contents, Source, resolve
-from podyard.images.transport import Transport
+from podyard.images.sources import Contents, Source
 from podyard.model.image import Image, ImageConfig
-from podyard.model.reference import Reference, parse
-from podyard.operations import stage
 from podyard.state.database import Database
 
 logger = logging.getLogger(__name__)
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+"""What a full disk says."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,24 @@ class ImageStore:
     def __init__(self, folder: Path, database: Database, config: ImagesConfig, in_use: Callable[[], set[str]]) -> None:
         self.folder = folder
         self._config = config
-        self._in_use = in_use
         records = ImageRecords(database)
         self._catalog = Catalog(records, config.pinned)
         self._content = ContentStore(folder)
-        self._snapshots = Snapshots(folder / "l", records)
+        self._snapshots = Snapshots(folder, records)
         self._installer = Installer(self._content, self._snapshots, config.parallel_layers)
-        self._transport = Transport(config)
+        self._holds = Holds()
         self._host = Host.this(config.platform_variant)
-        self._pulls: dict[tuple[Reference, Credentials | None], tuple[asyncio.Task[Image], PullProgress]] = {}
-        self._held: Counter[str] = Counter()
-        self._closed = False
+        self._puller = Puller(config, self._host, self._add)
+        self.garbage = Garbage(
+            folder,
+            config,
+            catalog=self._catalog,
+            content=self._content,
+            snapshots=self._snapshots,
+            installer=self._installer,
+            holds=self._holds,
+            in_use=in_use,
+        )
 
     async def start(self) -> None:
         """Read the records, compare them with the disk, and remove what nothing refers to.
@@ -75,6 +85,7 @@ class ImageStore:
         images = self._catalog.start()
         keep = {digest for image in images for digest in (image.id, *image.manifests)}
         await asyncio.to_thread(self._content.prepare, keep)
+        self._catalog.search = await self._search()
         await self._snapshots.start()
         for record in images:
             try:
@@ -83,16 +94,20 @@ class ImageStore:
                 logger.warning("image %s is forgotten: %s", record.id, error)
                 self._catalog.restore(record, ImageConfig())
                 self._catalog.strip(record.id)
-        await self._collect()
+        await self.garbage.collect()
+
+    async def watch(self) -> None:
+        """Look for what may go from time to time, until it is cancelled."""
+        while True:
+            await asyncio.sleep(self._config.gc_interval)
+            try:
+                await self.garbage.look()
+            except (PodyardError, OSError) as error:
+                logger.warning("looking for images and layers that may go: %s", error)
 
     async def close(self) -> None:
-        """Stop the pulls in flight; nothing is left of them. Close all connections."""
-        self._closed = True
-        tasks = [task for task, _ in self._pulls.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._transport.close()
+        """Stop the pulls in flight and close all connections."""
+        await self._puller.close()
 
     def images(self) -> list[Image]:
         """All images, without those that only a container holds."""
@@ -130,24 +145,17 @@ class ImageStore:
 
     def pulls(self) -> list[PullProgress]:
         """The pulls in flight."""
-        return [progress for _, progress in self._pulls.values()]
+        return self._puller.progress()
 
     async def pull(self, name: str, credentials: Credentials | None = None) -> Image:
         """Bring an image here, or join the pull of the same name that is going on. It goes on when the caller has gone.
 
-        Raises InvalidArgument, NotFound, PermissionDenied, RegistryUnavailable, DataLoss, ResourceExhausted. Then
-        nothing of it is left, and whatever the name meant before it still means.
+        Raises InvalidArgument, NotFound, PermissionDenied, SignatureValidationFailed, RegistryUnavailable, DataLoss,
+        ResourceExhausted. Then whatever the name meant before it still means; layers and parts of layers that are good
+        stay for a while, for the next pull.
         """
-        if self._closed:
-            raise Unavailable("podyard is stopping: pull the image once it runs again")
-        reference = parse(name).pinned
-        key = (reference, credentials)
-        if key not in self._pulls:
-            progress = PullProgress(str(reference))
-            task = asyncio.create_task(self._pull(reference, credentials, progress))
-            self._pulls[key] = (task, progress)
-            task.add_done_callback(lambda done: self._ended(key, done))
-        return await asyncio.shield(self._pulls[key][0])
+        self._catalog.search = await places.search(self._config)
+        return await self._puller.pull(name, credentials, self._catalog.search)
 
     async def load(self, path: Path) -> list[Image]:
         """The images of an OCI layout (directory or tar) or a docker archive; each gets its names there.
@@ -175,43 +183,27 @@ class ImageStore:
         image = self._catalog.find(reference)
         if image is not None:
             self._catalog.strip(image.id)
-            await self._collect()
+            await self.garbage.collect()
 
     async def release(self) -> None:
         """A container is gone: remove what only it held."""
         if any(entry.record.removed for entry in self._catalog.entries()):
-            await self._collect()
-
-    async def _pull(self, reference: Reference, credentials: Credentials | None, progress: PullProgress) -> Image:
-        repository = Repository(self._transport, self._config, reference, credentials)
-        try:
-            with _doing(progress, "asking the registry"):
-                top, data = await repository.manifest()
-                progress.image_digest = top.digest
-                contents = await resolve(repository, top, data, self._host, str(reference))
-            names = [reference.with_digest(top.digest)]
-            if reference.tag:
-                names.append(str(reference))
-            return await self._add(repository, contents, names, progress)
-        except OSError as error:
-            raise translate(error, f"pulling {reference}") from error
+            await self.garbage.collect()
 
     async def _add(self, source: Source, contents: Contents, names: Sequence[str], progress: PullProgress) -> Image:
         """Everything of an image onto the disk, then into the database."""
-        finished = False
         try:
-            with self._holding((*contents.chain, *contents.documents)):
-                with _doing(progress, "fetching and unpacking layers"):
+            with self._holds.on((*contents.chain, *contents.documents)):
+                with doing(progress, "fetching and unpacking layers"):
                     await self._installer.install(source, contents, progress.layers)
-                with _doing(progress, "writing the image to the disk"):
+                with doing(progress, "writing the image to the disk"):
                     await self._snapshots.sync(contents.chain)
                     await self._content.add(contents.documents)
-                image = self._remember(contents, names)
-            finished = True
-        finally:
-            if not finished:
-                await self._collect()
-        return image
+                return self._remember(contents, names)
+        except BaseException as error:
+            full = isinstance(error, ResourceExhausted) or (isinstance(error, OSError) and error.errno in FULL)
+            await self.garbage.collect(waiting=full)
+            raise
 
     def _remember(self, contents: Contents, names: Sequence[str]) -> Image:
         config = contents.configuration.settings()
@@ -222,50 +214,22 @@ class ImageStore:
             user=config.user,
             layers=contents.chain,
             manifests=contents.manifests,
+            used_at=time.time_ns(),
         )
-        return self._catalog.save(record, config, names)
+        image = self._catalog.save(record, config, names)
+        self._snapshots.used(contents.chain)
+        return image
 
-    async def _collect(self) -> None:
-        """Remove images that lost their names and their last container, and layers and documents of no image."""
-        in_use = self._in_use()
-        entries = self._catalog.entries()
-        gone = {entry.record.id for entry in entries if entry.record.removed and entry.record.id not in in_use}
-        needed = {digest for entry in entries if entry.record.id not in gone for digest in entry.parts}
-        needed |= self._held.keys()
-        chain_ids = [layer.chain_id for layer in self._snapshots.records() if layer.chain_id not in needed]
-        documents = [digest for digest in self._content.sizes() if digest not in needed]
-        if gone or chain_ids:
-            self._catalog.delete(gone, chain_ids)
-        for digest in documents:
-            self._content.remove(digest)
-        await self._snapshots.remove(self._snapshots.forget(chain_ids))
+    async def _search(self) -> tuple[str, ...]:
+        try:
+            return await places.search(self._config)
+        except FailedPrecondition as error:
+            # Pulls will fail with it; what is here can be used all the same.
+            logger.warning("names without a registry are looked for in docker.io: %s", error)
+            return ()
 
     def _read_config(self, record: ImageRecord) -> ImageConfig:
         for chain_id in record.layers:
             if chain_id not in self._snapshots:
                 raise NotFound(f"its layer {chain_id} is missing from {self.folder}")
         return parse_configuration(self._content.read(record.id), record.id).settings()
-
-    def _ended(self, key: tuple[Reference, Credentials | None], task: asyncio.Task[Image]) -> None:
-        del self._pulls[key]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # Its callers may all have gone.
-            level = logging.INFO if isinstance(error, PodyardError) else logging.ERROR
-            logger.log(level, "the pull of %s failed: %s", key[0], error)
-
-    @contextmanager
-    def _holding(self, digests: Collection[str]) -> Iterator[None]:
-        """Keep layers and documents that no record names yet."""
-        self._held.update(digests)
-        try:
-            yield
-        finally:
-            self._held.subtract(digests)
-            self._held = +self._held
-
-
-@contextmanager
-def _doing(progress: PullProgress, what: str) -> Iterator[None]:
-    progress.stage = what
-    with stage(what):
-        yield

@@ -4,39 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import ipaddress
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from podyard.errors import PermissionDenied, RegistryUnavailable
 from podyard.images.answers import SAID_LIMIT, SMALL_LIMIT, Passing, read_limited, read_token, refuse, said
 from podyard.images.auth import Credentials, challenges
 from podyard.images.config import ImagesConfig
+from podyard.images.registries.endpoint import Endpoint, Tls, is_loopback
+from podyard.images.registries.proxies import proxy_for
 
 if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
 REDIRECTS_LIMIT = 10
-
-
-@dataclass
-class Endpoint:
-    """A registry or a mirror of it, and what it knows us by for one repository."""
-
-    host: str
-    prefix: str = ""
-    """A path before /v2/."""
-    scheme: str = ""
-    """"http" or "https" where the configuration says so."""
-    credentials: Credentials | None = None
-    authorization: str = ""
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Transport:
@@ -47,6 +34,7 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
         self._plain: set[str] = set()
+        self._contexts: dict[tuple[Tls, tuple[int, ...]], ssl.SSLContext] = {}
 
     async def close(self) -> None:
         """Close all connections."""
@@ -80,6 +68,22 @@ class Transport:
     async def _authorized(
         self, endpoint: Endpoint, path: str, headers: Mapping[str, str], params: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
+        """The answer with the first of the endpoint's credentials that are accepted, or the refusal of the last."""
+        while True:
+            tried = endpoint.credentials[:1]
+            try:
+                response = await self._challenged(endpoint, path, headers, params)
+            except PermissionDenied:
+                if not _give_up(endpoint, tried):
+                    raise
+                continue
+            if response.status not in {401, 403} or not _give_up(endpoint, tried):
+                return response
+            response.close()
+
+    async def _challenged(
+        self, endpoint: Endpoint, path: str, headers: Mapping[str, str], params: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
         used = endpoint.authorization
         response = await self._schemes(endpoint, path, headers, params)
         if response.status != 401:
@@ -100,7 +104,7 @@ class Transport:
 
         schemes = self._schemes_of(endpoint)
         for scheme in schemes:
-            url = URL(f"{scheme}://{endpoint.host}{endpoint.prefix}/v2/{path}", encoded=True).with_query(params)
+            url = URL(f"{scheme}://{endpoint.host}{endpoint.root}/{path}", encoded=True).with_query(params)
             try:
                 response = await self._redirected(endpoint, url, headers)
             except aiohttp.ClientError as error:
@@ -108,7 +112,7 @@ class Transport:
                 if trusted and scheme != schemes[-1]:
                     continue
                 raise _no_connection(error, endpoint.host) from error
-            if scheme == "http":
+            if scheme == "http" and len(schemes) > 1:
                 self._plain.add(endpoint.host)
             return response
         raise AssertionError("there is always a scheme")
@@ -116,11 +120,13 @@ class Transport:
     async def _redirected(self, endpoint: Endpoint, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         origin = url.origin()
         for _ in range(REDIRECTS_LIMIT):
-            sent = {"Accept-Encoding": "identity", **headers}
+            sent = [("Accept-Encoding", "identity"), *headers.items()]
             # A blob store that the registry sends us to gets no credentials.
-            if endpoint.authorization and url.origin() == origin:
-                sent["Authorization"] = endpoint.authorization
-            response = await self._request("GET", url, sent)
+            if url.origin() == origin:
+                sent += endpoint.headers
+                if endpoint.authorization:
+                    sent.append(("Authorization", endpoint.authorization))
+            response = await self._request("GET", url, endpoint, sent)
             if response.status not in {301, 302, 303, 307, 308}:
                 return response
             target = response.headers.get("Location", "")
@@ -134,15 +140,16 @@ class Transport:
         host = url.raw_authority
         return origin.scheme == "http" or host in self._config.insecure_registries or is_loopback(host)
 
-    def _schemes_of(self, endpoint: Endpoint) -> list[str]:
-        if endpoint.scheme:
-            return [endpoint.scheme]
-        if endpoint.host in self._config.insecure_registries or endpoint.host in self._plain:
-            return ["http"]
-        return ["https", "http"] if is_loopback(endpoint.host) else ["https"]
+    def _schemes_of(self, endpoint: Endpoint) -> tuple[str, ...]:
+        schemes = endpoint.schemes
+        if not schemes:
+            if endpoint.host in self._config.insecure_registries:
+                return ("http",)
+            schemes = ("https", "http") if is_loopback(endpoint.host) else ("https",)
+        return ("http",) if "http" in schemes and endpoint.host in self._plain else schemes
 
     async def _authorize(self, endpoint: Endpoint, ways: list[str], asked: URL) -> str:
-        credentials = endpoint.credentials
+        credentials = endpoint.credentials[0] if endpoint.credentials else None
         if credentials and credentials.registry_token and not endpoint.authorization:
             return f"Bearer {credentials.registry_token}"
         for challenge in challenges(ways):
@@ -152,7 +159,10 @@ class Transport:
                 return credentials.basic()
         if endpoint.authorization or (credentials and credentials.username):
             raise PermissionDenied(f"{endpoint.host} does not accept the credentials of this pull")
-        raise PermissionDenied(f"{endpoint.host} wants credentials: the pull has none for it")
+        problems = "".join(f"; {problem}" for problem in endpoint.problems)
+        raise PermissionDenied(
+            f"{endpoint.host} wants credentials: the pull has none for it, and no file of this host{problems}"
+        )
 
     async def _token(self, endpoint: Endpoint, parameters: Mapping[str, str], asked: URL) -> str:
         import aiohttp
@@ -161,15 +171,15 @@ class Transport:
         if realm.scheme != "https" and not self._plain_allowed(asked.origin(), realm):
             raise PermissionDenied(f"{endpoint.host} sends credentials to {realm.origin()}, which is not secure")
         query = {key: parameters[key] for key in ("service", "scope") if parameters.get(key)}
-        credentials = endpoint.credentials or Credentials()
+        credentials = endpoint.credentials[0] if endpoint.credentials else Credentials()
         try:
             if credentials.identity_token:
                 form = {"grant_type": "refresh_token", "client_id": "podyard"}
                 form["refresh_token"] = credentials.identity_token
-                response = await self._request("POST", realm, {}, data={**query, **form})
+                response = await self._request("POST", realm, endpoint, [], data={**query, **form})
             else:
-                headers = {"Authorization": credentials.basic()} if credentials.username else {}
-                response = await self._request("GET", realm.update_query(query), headers)
+                headers = [("Authorization", credentials.basic())] if credentials.username else []
+                response = await self._request("GET", realm.update_query(query), endpoint, headers)
             async with response:
                 if response.status in {400, 401, 403}:
                     raise PermissionDenied(f"{realm.host} gives no token for {endpoint.host}{await said(response)}")
@@ -181,11 +191,36 @@ class Transport:
         except aiohttp.ClientError as error:
             raise _no_connection(error, str(realm.host)) from error
 
-    async def _request(self, method: str, url: URL, headers: Mapping[str, str], **more: Any) -> aiohttp.ClientResponse:
+    async def _request(
+        self, method: str, url: URL, endpoint: Endpoint, headers: Sequence[tuple[str, str]], **more: Any
+    ) -> aiohttp.ClientResponse:
         session = await self._opened()
+        from multidict import CIMultiDict
+
+        # Another host gets to see no certificate of ours.
+        tls = endpoint.tls if url.raw_authority == endpoint.host else replace(endpoint.tls, clients=())
         return await session.request(
-            method, url, headers=headers, allow_redirects=False, proxy=_proxy(url), max_field_size=65536, **more
+            method,
+            url,
+            headers=CIMultiDict(headers),
+            allow_redirects=False,
+            proxy=proxy_for(url.scheme, url.raw_authority),
+            max_field_size=65536,
+            ssl=await self._context(tls) if url.scheme == "https" else True,
+            **more,
         )
+
+    async def _context(self, tls: Tls) -> ssl.SSLContext:
+        """The TLS settings, read again when a file has changed. Raises RegistryUnavailable when one cannot be used."""
+        named = [path for pair in tls.clients for path in pair if path is not None]
+        files = [*([self._config.ca_file] if self._config.ca_file else []), *tls.authorities, *named]
+        key = (tls, tuple(_changed(path) for path in files))
+        if key not in self._contexts:
+            context = await asyncio.to_thread(_context, tls, self._config.ca_file)
+            for old in [other for other in self._contexts if other[0] == tls]:
+                del self._contexts[old]
+            self._contexts[key] = context
+        return self._contexts[key]
 
     async def _opened(self) -> aiohttp.ClientSession:
         async with self._opening:
@@ -195,14 +230,15 @@ class Transport:
 
     async def _open(self) -> aiohttp.ClientSession:
         config = self._config
-        context = await asyncio.to_thread(_prepare, config)
+        # Importing takes longer than the event loop may be held.
+        await asyncio.to_thread(importlib.import_module, "aiohttp")
         import aiohttp
 
         from podyard import __version__
 
         timeout = aiohttp.ClientTimeout(total=None, connect=config.connect_timeout, sock_read=config.progress_timeout)
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, limit=0),
+            connector=aiohttp.TCPConnector(limit=0),
             timeout=timeout,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -210,15 +246,14 @@ class Transport:
         )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether "host[:port]" is this machine."""
-    name = urlsplit(f"//{host}").hostname or ""
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+def _give_up(endpoint: Endpoint, tried: list[Credentials]) -> bool:
+    """Go on to the next credentials, unless another request has done so; False where there are none."""
+    if len(endpoint.credentials) < 2:
+        return endpoint.credentials[:1] != tried
+    if endpoint.credentials[:1] == tried:
+        del endpoint.credentials[0]
+        endpoint.authorization = ""
+    return True
 
 
 def _no_connection(error: Exception, host: str) -> RegistryUnavailable:
@@ -247,23 +282,27 @@ def _join(base: URL, target: str, host: str) -> URL:
     return url
 
 
-def _proxy(url: URL) -> str | None:
-    """The proxy that the environment names for a URL (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)."""
-    from urllib.request import getproxies, proxy_bypass
-
-    proxies = getproxies()
-    if not proxies or is_loopback(url.raw_authority) or proxy_bypass(url.raw_authority):
-        return None
-    return proxies.get(url.scheme)
-
-
-def _prepare(config: ImagesConfig) -> ssl.SSLContext:
-    """What takes longer than the event loop may be held: importing aiohttp, and reading the system's certificates."""
-    importlib.import_module("aiohttp")
+def _context(tls: Tls, ca_file: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    if config.ca_file is not None:
+    for path in (*([ca_file] if ca_file else []), *tls.authorities):
         try:
-            context.load_verify_locations(config.ca_file)
+            context.load_verify_locations(path)
         except (OSError, ssl.SSLError) as error:
-            raise RegistryUnavailable(f"cannot read the certificates in {config.ca_file}: {error}") from error
+            raise RegistryUnavailable(f"cannot read the certificates in {path}: {error}") from error
+    for certificate, key in tls.clients:
+        try:
+            # A password would be asked for on a terminal.
+            context.load_cert_chain(certificate, key, password=lambda: "")
+        except (OSError, ssl.SSLError) as error:
+            raise RegistryUnavailable(f"cannot use the client certificate {certificate}: {error}") from error
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from podyard.errors import InvalidArgument
@@ -84,6 +85,17 @@ def parse(text: str) -> Reference:
     if len(registry) + 1 + len(repository) > NAME_LIMIT:
         raise _wrong(text, f"it is longer than {NAME_LIMIT} characters")
     return Reference(registry, repository, tag or ("" if digest else DEFAULT_TAG), digest)
+
+
+def candidates(text: str, registries: Sequence[str]) -> list[Reference]:
+    """What a name may mean where names without a registry are looked for in ``registries``, in order.
+
+    Without ``registries``, or with a registry in the name, it means what ``parse`` says. Raises InvalidArgument.
+    """
+    plain = parse(text)
+    if not registries or text.startswith(f"{plain.registry}/") or text.startswith("index.docker.io/"):
+        return [plain]
+    return [parse(f"{registry}/{text}") for registry in registries]
 
 
 def _split_registry(text: str) -> tuple[str, str]:

@@ -198,12 +198,12 @@ async def test_a_realm_that_is_not_secure_gets_no_credentials(
     from yarl import URL
 
     monkeypatch.setattr("podyard.images.transport.is_loopback", lambda host: False)
-    from podyard.images.transport import Endpoint
+    from podyard.images.registries.endpoint import Endpoint
 
-    endpoint = Endpoint("registry.test", credentials=Credentials("me", "pass"))
+    endpoint = Endpoint("registry.test", credentials=[Credentials("me", "pass")])
     ways = ['Bearer realm="http://tokens.test/token"']
     with pytest.raises(PermissionDenied, match=r"sends credentials to http://tokens\.test, which is not secure"):
-        await store._transport._authorize(endpoint, ways, URL("https://registry.test/v2/"))
+        await store._puller._transport._authorize(endpoint, ways, URL("https://registry.test/v2/"))
 
 
 async def test_basic_credentials_are_sent_when_they_are_asked_for(

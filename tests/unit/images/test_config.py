@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from yarl import URL
 
 from podyard import config
 from podyard.errors import ConfigError
 from podyard.images.config import split_endpoint
-from podyard.images.transport import _proxy, is_loopback
+from podyard.images.registries.endpoint import is_loopback
 
 
 def _load(folder: Path, text: str) -> config.Config:
@@ -69,15 +68,3 @@ def test_a_mirror_has_a_scheme_a_host_and_a_path() -> None:
 )
 def test_loopback_is_told_by_the_name_alone(host: str, loopback: bool) -> None:
     assert is_loopback(host) == loopback
-
-
-def test_the_environment_names_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    assert _proxy(URL("https://a.test/v2/")) is None
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test:3128")
-    monkeypatch.setenv("NO_PROXY", "inside.test")
-    assert _proxy(URL("https://a.test/v2/")) == "http://proxy.test:3128"
-    assert _proxy(URL("http://a.test/v2/")) is None
-    assert _proxy(URL("https://inside.test:5000/v2/")) is None
-    assert _proxy(URL("https://127.0.0.1:5000/v2/")) is None

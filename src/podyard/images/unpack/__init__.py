@@ -1,7 +1,10 @@
 """Layers of images unpacked by a worker process, as overlayfs layers. Layers are hostile input.
 
-layer.py     the daemon's side: starts the worker, follows its progress, kills it
+layer.py     the daemon's side: unpacks a layer, checks an unpacked one, packs it again
+running.py   starts a worker, follows its progress, kills it
 worker.py    the worker's main program: confines itself, unpacks, reports
+record.py    what is kept of an archive, so that its layer can be verified and packed again
+packer.py    the main program that does that
 limits.py    what a layer may ask for, and what is told about an unpacked one
 stream.py    the blob decompressed and hashed, in pieces
 header.py    one tar header block: numbers, checksum, names
@@ -21,15 +24,15 @@ from typing import TYPE_CHECKING, Any
 from podyard.images.unpack.limits import Limits, UnpackResult
 
 if TYPE_CHECKING:
-    from podyard.images.unpack.layer import unpack_layer
+    from podyard.images.unpack.layer import check_layer, pack_layer, unpack_layer
 
-__all__ = ["Limits", "UnpackResult", "unpack_layer"]
+__all__ = ["Limits", "UnpackResult", "check_layer", "pack_layer", "unpack_layer"]
 
 
 def __getattr__(name: str) -> Any:
     # The worker's program is a module of this package: with asyncio imported here it would start three times slower.
-    if name == "unpack_layer":
-        from podyard.images.unpack.layer import unpack_layer
+    if name in {"check_layer", "pack_layer", "unpack_layer"}:
+        from podyard.images.unpack import layer
 
-        return unpack_layer
+        return getattr(layer, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -55,6 +55,8 @@ class Attributes:
 
     def __init__(self) -> None:
         self._left_out: dict[str, None] = {}
+        self.used = False
+        """Whether any was to be set."""
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -67,6 +69,7 @@ class Attributes:
         Raises InvalidArgument for one that the kernel calls wrong, ResourceExhausted for one that does not fit, OSError
         when it cannot be stored.
         """
+        self.used = True
         for name, value in values.items():
             if not name.startswith(_ALLOWED) or name.startswith(_FORBIDDEN + _ALSO_FORBIDDEN) or b"\0" in name:
                 self._leave_out(name, "it is not an image's to set")

@@ -37,6 +37,8 @@ class UnpackResult:
     """The digest of the uncompressed archive ("sha256:…")."""
     left_out: tuple[str, ...] = ()
     """What the archive has and the layer has not, in words: attributes that this host or its file system refuses."""
+    record: str = ""
+    """The digest of the record, where one was asked for."""
 
 
 LEFT_OUT_LIMIT = 32

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from podyard.errors import DataLoss, ResourceExhausted, Unimplemented
 from podyard.images.unpack.limits import Limits
+from podyard.images.unpack.record import Recorder
 
 READ = 64 << 10
 CHUNK = 256 << 10
@@ -30,14 +31,18 @@ class Source:
     """The uncompressed archive.
 
     The format is told from the blob's first bytes: gzip and zstd (both of several members or frames) or none.
-    ``report`` is called with the number of the blob's bytes read so far, once for each chunk.
+    ``report`` is called with the number of the blob's bytes read so far, once for each chunk. ``recorder`` gets each
+    chunk when it has been read.
 
     Reading raises DataLoss where the blob is damaged or ends too early, ResourceExhausted beyond ``limits.size``,
     Unimplemented for another compression.
     """
 
-    def __init__(self, blob: int, limits: Limits, report: Callable[[int], None]) -> None:
+    def __init__(
+        self, blob: int, limits: Limits, report: Callable[[int], None], recorder: Recorder | None = None
+    ) -> None:
         self._blob = blob
+        self._recorder = recorder
         self._limit = limits.size
         self._report = report
         self._read = 0
@@ -103,6 +108,8 @@ class Source:
         return f"sha256:{self._hash.hexdigest()}"
 
     def _fill(self) -> bool:
+        if self._recorder is not None:
+            self._recorder.passed(self._view, self._before)
         self._before += self._end
         self._chunk = next(self._chunks, b"")
         self._view = memoryview(self._chunk)

@@ -24,6 +24,7 @@ from podyard.images.unpack.reader import (
     HARD_LINK,
     SYMBOLIC_LINK,
 )
+from podyard.images.unpack.record import Recorder, Stretch
 from podyard.images.unpack.stream import Source
 
 _OPAQUE_NAME = b".wh..wh..opq"
@@ -39,7 +40,8 @@ class Tree:
     Directories get their owner, mode and times in ``finish``: what is written into them later would change them.
     """
 
-    def __init__(self, source: Source, below: Below, limits: Limits) -> None:
+    def __init__(self, source: Source, below: Below, limits: Limits, recorder: Recorder | None = None) -> None:
+        self._recorder = recorder
         self.size = 0
         self.inodes = 1
         self.attributes = Attributes()
@@ -126,8 +128,10 @@ class Tree:
             file = os.open(path, _NEW, member.mode & 0o777)
         try:
             if member.segments is not None:
-                self._write_pieces(file, member)
+                self._write_pieces(file, member, path)
             else:
+                if self._recorder is not None and member.size:
+                    self._recorder.content(self._source.offset, Stretch(path, 0, member.size))
                 for piece in self._source.pieces(member.size):
                     write(file, piece)
             # In this order: each of these takes away what the next ones set.
@@ -143,8 +147,10 @@ class Tree:
         self.size += member.size
         self.inodes += 1
 
-    def _write_pieces(self, file: int, member: Member) -> None:
+    def _write_pieces(self, file: int, member: Member, path: bytes) -> None:
         for offset, length in member.segments or ():
+            if self._recorder is not None and length:
+                self._recorder.content(self._source.offset, Stretch(path, offset, length))
             os.lseek(file, offset, os.SEEK_SET)
             for piece in self._source.pieces(length):
                 write(file, piece)
@@ -265,6 +271,7 @@ class Tree:
     def _make_opaque(self, path: bytes) -> None:
         if path:
             os.setxattr(path, OPAQUE, b"y", follow_symlinks=False)
+            self.attributes.used = True
         else:
             self._opaque_root = True
 
@@ -308,6 +315,8 @@ class Tree:
 
     def _unlink(self, path: bytes, status: os.stat_result) -> None:
         os.unlink(path)
+        if self._recorder is not None and stat.S_ISREG(status.st_mode) and status.st_size:
+            self._recorder.lose()
         if status.st_nlink == 1:
             self.inodes -= 1
             if stat.S_ISREG(status.st_mode):

@@ -1,10 +1,10 @@
 """The worker's main program: ``python -m podyard.images.unpack.worker REQUEST``.
 
-REQUEST is JSON: ``blob`` and ``target`` (paths), ``diff_id``, ``limits`` (the fields of Limits) and ``lower`` (paths of
-the layers below, the topmost first). The worker writes a line of JSON at a time to standard output: ``{"read": N}``
-with the number of the blob's bytes read, and at the end either ``{"result": {…}}`` with the fields of UnpackResult or
-``{"error": [STATUS, TEXT]}`` with the gRPC status name of a podyard error. Anything else is a bug, whose trace goes to
-standard error.
+REQUEST is JSON: ``blob`` and ``target`` (paths), ``diff_id``, ``limits`` (the fields of Limits), ``lower`` (paths of
+the layers below, the topmost first) and ``record`` (the path of the record to write, "" for none). The worker writes a
+line of JSON at a time to standard output: ``{"read": N}`` with the number of the blob's bytes read, and at the end
+either ``{"result": {…}}`` with the fields of UnpackResult or ``{"error": [STATUS, TEXT]}`` with the gRPC status name of
+a podyard error. Anything else is a bug, whose trace goes to standard error.
 
 It opens the blob and the directories, then gives up everything else before it reads the first byte.
 """
@@ -16,12 +16,15 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from podyard.errors import DataLoss, Internal, PodyardError, ResourceExhausted
 from podyard.images.unpack.below import Below
+from podyard.images.unpack.entries import failure
 from podyard.images.unpack.limits import Limits
 from podyard.images.unpack.reader import members
+from podyard.images.unpack.record import Recorder
 from podyard.images.unpack.stream import Source, decoders
 from podyard.images.unpack.tree import Tree
 from podyard.linux import confine
@@ -37,6 +40,7 @@ _CAPABILITIES = (
 )
 _MEMORY = 1 << 30  # a zstd window is 128 MiB at most
 _DESCRIPTORS = 64  # besides those that are open
+_RECORD = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 _REPORT = 0.1  # seconds between two reports of progress
 
 
@@ -44,12 +48,12 @@ def main() -> None:
     """Unpack one layer as the first argument asks for."""
     request = json.loads(sys.argv[1])
     try:
-        _say({"result": _unpack(request)})
+        say({"result": _unpack(request)})
     except PodyardError as error:
-        _say({"error": [error.status, str(error)]})
+        say({"error": [error.status, str(error)]})
     except MemoryError:
         text = f"unpacking the layer takes more than {_MEMORY >> 20} MiB of memory"
-        _say({"error": [ResourceExhausted.status, text]})
+        say({"error": [ResourceExhausted.status, text]})
 
 
 def _unpack(request: dict[str, Any]) -> dict[str, Any]:
@@ -58,28 +62,44 @@ def _unpack(request: dict[str, Any]) -> dict[str, Any]:
     try:
         blob = os.open(request["blob"], os.O_RDONLY | os.O_CLOEXEC)
         lower = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in request["lower"]]
+        record = os.open(request["record"], _RECORD, 0o600) if request["record"] else None
     except OSError as error:
         raise Internal(f"cannot open {error.filename}: {error.strerror}") from error
     decoders()  # no module can be loaded from inside the layer
-    _confine(request["target"], lower)
-    source = Source(blob, limits, _Report())
-    tree = Tree(source, Below(lower), limits)
+    recorder = None if record is None else Recorder(record)
+    confine_to(request["target"], lower, _CAPABILITIES)
+    source = Source(blob, limits, _Report(), recorder)
+    tree = Tree(source, Below(lower), limits, recorder)
     for member in members(source, limits):
         tree.add(member)
     digest = source.digest()
-    _say({"read": source.blob_read})
+    say({"read": source.blob_read})
     if digest != diff_id:
         raise DataLoss(f"the uncompressed layer has the digest {digest}; the image's configuration says {diff_id}")
     tree.finish()
-    return {"size": tree.size, "inodes": tree.inodes, "diff_id": digest, "left_out": tree.attributes.left_out}
+    return {
+        "size": tree.size,
+        "inodes": tree.inodes,
+        "diff_id": digest,
+        "left_out": tree.attributes.left_out,
+        "record": _finished(recorder, tree.attributes.used),
+    }
 
 
-def _confine(target: str, lower: list[int]) -> None:
+def _finished(recorder: Recorder | None, attributes: bool) -> str:
+    try:
+        return recorder.finish(attributes) if recorder is not None else ""
+    except OSError as error:
+        raise failure(b"the layer's record", error) from error
+
+
+def confine_to(target: str, lower: Sequence[int], capabilities: Sequence[int]) -> None:
+    """Give up all but a directory, the layers below it, and some capabilities. Raises Internal."""
     os.umask(0)
     try:
         confine.confine(
             target,
-            _CAPABILITIES,
+            capabilities,
             {
                 resource.RLIMIT_AS: _MEMORY,
                 resource.RLIMIT_CORE: 0,
@@ -104,10 +124,11 @@ class _Report:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _REPORT
-            _say({"read": read})
+            say({"read": read})
 
 
-def _say(message: dict[str, Any]) -> None:
+def say(message: dict[str, Any]) -> None:
+    """Tell the daemon something."""
     data = json.dumps(message).encode() + b"\n"
     while data:
         data = data[os.write(1, data) :]

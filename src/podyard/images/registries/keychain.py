@@ -1,0 +1,163 @@
+"""Credentials that the host has: auth.json, docker's config.json, and credential helpers.
+
+Sources of the rules: containers-auth.json(5), docker's documentation of config.json, and the protocol of
+docker-credential-helpers: the program ``docker-credential-NAME get`` reads a server's name and writes JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from podyard.errors import InvalidArgument, PodyardError
+from podyard.images.auth import Credentials, decode_pair
+from podyard.images.registries.hosts_toml import SIZE_LIMIT
+from podyard.linux import process
+from podyard.model.reference import DEFAULT_REGISTRY
+
+logger = logging.getLogger(__name__)
+
+HELPER_LIMIT = 30.0
+"""Seconds that a credential helper may take."""
+DOCKER_HUB_KEY = "https://index.docker.io/v1/"
+"""What docker calls docker.io in its configuration, and asks helpers for."""
+
+_TOKEN_USER = "<token>"
+_NOT_FOUND = "credentials not found in native keychain"
+_HELPER_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    auth: str = ""
+    username: str = ""
+    password: str = ""
+    identitytoken: str = ""
+    registrytoken: str = ""
+
+
+class _File(msgspec.Struct, frozen=True, rename="camel"):
+    auths: dict[str, _Entry] = {}
+    cred_helpers: dict[str, str] = {}
+    creds_store: str = ""
+
+
+class _Answer(msgspec.Struct, frozen=True, rename="pascal"):
+    username: str = ""
+    secret: str = ""
+
+
+@dataclass
+class Found:
+    """What the host has for one repository, the most specific first, and what kept it from having more."""
+
+    credentials: list[Credentials] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def default_files(environment: Mapping[str, str] = os.environ) -> list[Path]:
+    """Where podman, CRI-O and docker keep what a login gave them, in podman's order."""
+    home = Path(environment.get("HOME") or "/root")
+    session = environment.get("XDG_RUNTIME_DIR")
+    runtime = Path(session) / "containers" if session else Path(f"/run/containers/{os.getuid()}")
+    chosen = environment.get("REGISTRY_AUTH_FILE")
+    return [
+        *([Path(chosen)] if chosen else []),
+        runtime / "auth.json",
+        Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "containers" / "auth.json",
+        Path(environment.get("DOCKER_CONFIG") or home / ".docker") / "config.json",
+    ]
+
+
+async def find(files: Sequence[Path], registry: str, repository: str) -> Found:
+    """The credentials for a repository. What cannot be read is told in ``problems`` and in the log, and passed over."""
+    found = Found()
+    for path in files:
+        try:
+            parsed = await asyncio.to_thread(_read, path)
+            if parsed is not None:
+                found.credentials += await _of_file(parsed, registry, repository)
+        except PodyardError as error:
+            problem = f"{path}: {error}"
+            logger.warning("credentials for %s: %s", registry, problem)
+            found.problems.append(problem)
+    return found
+
+
+def _read(path: Path) -> _File | None:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(SIZE_LIMIT + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InvalidArgument(f"cannot be read: {error.strerror}") from error
+    try:
+        if len(data) > SIZE_LIMIT:
+            raise InvalidArgument(f"larger than {SIZE_LIMIT} bytes")
+        return msgspec.json.decode(data, type=_File)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # The error's text names a position and a type, never a value.
+        raise InvalidArgument(f"cannot be read: {error}") from None
+
+
+async def _of_file(file: _File, registry: str, repository: str) -> list[Credentials]:
+    """A helper for the registry comes before the store of all, and that before what the file has itself."""
+    found = []
+    keys = [registry] if registry != DEFAULT_REGISTRY else [DOCKER_HUB_KEY, registry, "index.docker.io"]
+    helper = next((file.cred_helpers[key] for key in keys if key in file.cred_helpers), file.creds_store)
+    if helper:
+        answer = await _ask(helper, keys[0])
+        if answer is not None:
+            found.append(answer)
+    for key in _scopes(keys, registry, repository):
+        entry = file.auths.get(key)
+        if entry is not None and (made := _credentials(entry)) is not None:
+            found.append(made)
+            break
+    return found
+
+
+def _scopes(keys: Sequence[str], registry: str, repository: str) -> list[str]:
+    """The names under which an entry may stand: whole repository first, then what is above it, then the registry."""
+    parts = repository.split("/")
+    scopes = [f"{registry}/{'/'.join(parts[:count])}" for count in range(len(parts), 0, -1)]
+    urls = [f"{scheme}://{registry}{path}" for scheme in ("https", "http") for path in ("", "/", "/v1/", "/v2/")]
+    return [*scopes, *keys, *urls]
+
+
+def _credentials(entry: _Entry) -> Credentials | None:
+    """None for an entry that only says that a helper has them."""
+    username, password = entry.username, entry.password
+    if entry.auth:
+        username, password = decode_pair(entry.auth)
+    if not (username or entry.identitytoken or entry.registrytoken):
+        return None
+    return Credentials(username, password, entry.identitytoken, entry.registrytoken)
+
+
+async def _ask(helper: str, server: str) -> Credentials | None:
+    """What a helper has for a server. Raises PodyardError when it fails; that it has nothing is no failure."""
+    if not _HELPER_NAME.fullmatch(helper):
+        raise InvalidArgument(f"{helper!r} cannot be a credential helper's name")
+    program = f"docker-credential-{helper}"
+    done = await process.run([program, "get"], stdin=server.encode(), limit=HELPER_LIMIT)
+    said = done.stdout.decode(errors="replace").strip()
+    if done.code != 0:
+        if _NOT_FOUND in said:
+            return None
+        words = (said or done.stderr.decode(errors="replace").strip() or "it said nothing")[:200]
+        raise InvalidArgument(f"{program} failed with exit code {done.code}: {words}")
+    try:
+        answer = msgspec.json.decode(done.stdout, type=_Answer)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidArgument(f"the answer of {program} cannot be read: {error}") from None
+    if answer.username == _TOKEN_USER:
+        return Credentials(identity_token=answer.secret)
+    return Credentials(answer.username, answer.secret) if answer.username else None

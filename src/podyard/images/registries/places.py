@@ -1,0 +1,67 @@
+"""Which endpoints are asked for a reference, in which order, and with which credentials."""
+
+from __future__ import annotations
+
+import asyncio
+
+from podyard.images.auth import Credentials
+from podyard.images.config import ImagesConfig, split_endpoint
+from podyard.images.registries import hosts_toml, keychain, registries_conf
+from podyard.images.registries.endpoint import API_ROOT, Endpoint
+from podyard.model.reference import DEFAULT_REGISTRY, Reference
+
+DOCKER_HUB = "registry-1.docker.io"
+"""Where docker.io serves its registry."""
+
+
+async def endpoints(config: ImagesConfig, reference: Reference, credentials: Credentials | None) -> list[Endpoint]:
+    """The endpoints for a pull, in order, the registry itself the last.
+
+    podyard's own mirrors come first. The rest is what a hosts.toml says of the registry, else what registries.conf
+    says, else the registry alone. What registries.conf blocks is blocked in any case.
+
+    Raises FailedPrecondition for a configuration that cannot be read, PermissionDenied for a reference that is blocked.
+    """
+    found = await asyncio.to_thread(_configured, config, reference)
+    files = config.auth_files if config.auth_files is not None else keychain.default_files()
+    for endpoint in found:
+        endpoint.repository = endpoint.repository or reference.repository
+        if credentials is not None and _meant(credentials, endpoint, reference):
+            endpoint.credentials.append(credentials)
+        registry = DEFAULT_REGISTRY if endpoint.host == DOCKER_HUB else endpoint.host
+        kept = await keychain.find(files, registry, endpoint.repository)
+        endpoint.credentials += kept.credentials
+        endpoint.problems = tuple(kept.problems)
+    return found
+
+
+async def search(config: ImagesConfig) -> tuple[str, ...]:
+    """The registries in which names without one are looked for; () for docker.io alone.
+
+    Raises FailedPrecondition for a configuration that cannot be read.
+    """
+    return (await asyncio.to_thread(registries_conf.load, config.registries_conf)).search
+
+
+def _configured(config: ImagesConfig, reference: Reference) -> list[Endpoint]:
+    registry = reference.registry
+    ours = []
+    for text in config.mirrors.get(registry, []):
+        scheme, host, path = split_endpoint(text, registry)
+        schemes = (scheme,) if scheme else ()
+        ours.append(Endpoint(host, root=f"{path}{API_ROOT}", schemes=schemes, mirror=True))
+    upstream = DOCKER_HUB if registry == DEFAULT_REGISTRY else registry
+    conf = registries_conf.load(config.registries_conf).endpoints(reference)
+    theirs = hosts_toml.endpoints(config.hosts_dirs, registry, upstream)
+    if theirs is None and conf is not None:
+        theirs = conf
+        for endpoint in theirs:
+            endpoint.host = DOCKER_HUB if endpoint.host == DEFAULT_REGISTRY else endpoint.host
+    return [*ours, *(theirs or [Endpoint(upstream)])]
+
+
+def _meant(credentials: Credentials, endpoint: Endpoint, reference: Reference) -> bool:
+    """Whether a pull's credentials are for an endpoint: a mirror gets them only where they name it."""
+    if credentials.server == endpoint.host:
+        return True
+    return not endpoint.mirror and credentials.server in {"", reference.registry}
