@@ -124,7 +124,7 @@ async def _(kit: Kit) -> None:
 PRIVILEGED = {
     "all capabilities of the host": ("grep CapEff /proc/self/status | awk '{print $2}'", None),
     "no seccomp filter": ("grep ^Seccomp: /proc/self/status | awk '{print $2}'", "0"),
-    "/sys can be written": ("awk '$2 == \"/sys\" {print substr($4, 1, 2)}' /proc/self/mounts", "rw"),
+    "/sys can be written": ("awk '$5 == \"/sys\" {print substr($6, 1, 2)}' /proc/self/mountinfo", "rw"),
     "the cgroup tree can be written": (
         'awk \'$2 ~ "^/sys/fs/cgroup" && $3 ~ "^cgroup" {print substr($4, 1, 2)}\' /proc/self/mounts | sort -u',
         "rw",
@@ -146,7 +146,7 @@ async def _(kit: Kit, script: str, expected: str | None) -> None:
 @case("privileged", "a container that is not in a privileged sandbox has nothing of it")
 async def _(kit: Kit) -> None:
     sandbox_id = await kit.sandbox(linux=pod_security(privileged=True))
-    script = "awk '$2 == \"/sys\" {print substr($4, 1, 2)}' /proc/self/mounts; test -e /dev/kmsg || echo none"
+    script = "awk '$5 == \"/sys\" {print substr($6, 1, 2)}' /proc/self/mountinfo; test -e /dev/kmsg || echo none"
     equal(await kit.shell(script, sandbox_id), "ro\nnone\n", "access of /sys, and /dev/kmsg")
 
 

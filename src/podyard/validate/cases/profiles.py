@@ -125,11 +125,11 @@ async def _(kit: Kit, form: str) -> None:
     name = "no-such-apparmor-profile"
     fields = {"apparmor_profile": f"localhost/{name}"} if form == "older form" else {}
     newer = {} if fields else {"apparmor": profile("Localhost", name)}
-    call = kit.start(["true"], linux=security(**fields, **newer))
     if not _has_apparmor() and not kit.strict:
         skip(
             "AppArmor is not enabled on this host, and the protocol does not say what becomes of it; a strict run asks"
         )
+    call = kit.start(["true"], linux=security(**fields, **newer))
     await kit.refused(call, PodyardError, says=name if _has_apparmor() else "apparmor")
 
 
