@@ -30,11 +30,11 @@ async def running(kit: Kit, script: str = "sleep 1000", **fields: object) -> tup
 
 async def outcome(session: Session) -> tuple[bytes, bytes, int]:
     """All that a process writes, and its exit code."""
-    written = {"stdout": b"", "stderr": b""}
+    written = {"stdout": bytearray(), "stderr": bytearray()}
     async with asyncio.timeout(30):
         async for output in session:
             written[output.stream] += output.data
-        return written["stdout"], written["stderr"], await session.wait()
+        return bytes(written["stdout"]), bytes(written["stderr"]), await session.wait()
 
 
 async def until(session: Session, text: bytes) -> bytes:

@@ -66,13 +66,14 @@ class WebSocketLink(Link):
         for event in self._socket.events_received():
             if isinstance(event, Frame):
                 self._take(event)
+            elif self._socket.handshake_exc is None and not self.ready.done():
+                # Before the frames: the end of the session may come together with its beginning.
+                self.ready.set_result(None)
         if self._failure is not None:
             return
         self._flush()
         if self._socket.handshake_exc is not None:
             raise _refusal(self._socket.handshake_exc)
-        if self._socket.state is OPEN and not self.ready.done():
-            self.ready.set_result(None)
         if self._socket.parser_exc is not None:
             raise DataLoss(f"{self.peer} broke the WebSocket protocol: {self._socket.parser_exc}")
 
@@ -112,16 +113,16 @@ class WebSocketLink(Link):
         self.fail(Unavailable(f"{self.peer} ended the session: {close}"))
 
     def _send(self, number: int, data: bytes, last: bool) -> None:
+        if last and self.protocol != V5:
+            raise Unimplemented(
+                f"over a WebSocket the end of input cannot be told in {self.protocol or 'the oldest protocol'}, "
+                f'all that {self.peer} speaks: use the transport "spdy"'
+            )
         if self._socket.state is not OPEN:
             return
         if data:
             self._socket.send_binary(bytes((number,)) + data)
         if last:
-            if self.protocol != V5:
-                raise Unimplemented(
-                    f"over a WebSocket the end of input cannot be told in {self.protocol or 'the oldest protocol'}, "
-                    f'all that {self.peer} speaks: use the transport "spdy"'
-                )
             self._socket.send_binary(bytes((Channel.CLOSE, number)))
         self._flush()
 
