@@ -34,10 +34,10 @@ def answers(code: int, out: bytes = b"", err: bytes = b"") -> Callable[[api.Exec
 
 def test_exec_passes_output_and_exit_code_on(podyard: Podyard, runtime: FakeRuntime, web: str) -> None:
     runtime.exec = answers(7, b"out\n", b"err\n")
-    ended = podyard("exec", "web/nginx", "--", "ls", "-l", "--timeout", "3")
+    ended = podyard("exec", "--timeout", "5", "web/nginx", "--", "ls", "-l", "--timeout", "3")
     assert (ended.code, ended.out, ended.err) == (7, "out\n", "err\n")
     (request,) = runtime.called("ExecSync")
-    assert (list(request.cmd), request.timeout) == (["ls", "-l", "--timeout", "3"], 0)
+    assert (list(request.cmd), request.timeout) == (["ls", "-l", "--timeout", "3"], 5)
     assert runtime.containers[request.container_id].metadata.name == "nginx"
 
 
@@ -50,16 +50,45 @@ def test_exec_needs_no_dashes_takes_a_timeout_and_chooses_in_a_pod(
     assert runtime.containers[request.container_id].metadata.name == "log"
 
 
-def test_exec_refuses_what_it_cannot_do(podyard: Podyard, runtime: FakeRuntime, web: str) -> None:
-    for option in ("-i", "-t", "-it"):
-        ended = podyard("exec", option, "web/nginx", "sh")
-        assert ended.code == 6
-        assert "not built yet" in ended.err
-    assert podyard("exec", "web/nginx").code == 2
-    ended = podyard("exec", "web", "ls")
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("-i", "--timeout", "3", "web/nginx", "sh"), "without -i"),
+        (("-it", "web/nginx", "sh"), "needs a terminal"),
+        (("--detach-keys", "alt-x", "web/nginx", "sh"), "alt-x"),
+        (("web/nginx",), "no command"),
+        (("web", "ls"), "--container (log, nginx)"),
+    ],
+)
+def test_exec_refuses_what_it_cannot_do(
+    podyard: Podyard, runtime: FakeRuntime, web: str, arguments: tuple[str, ...], text: str
+) -> None:
+    ended = podyard("exec", *arguments)
     assert ended.code == 2
-    assert "--container (log, nginx)" in ended.err
+    assert text in ended.err
     assert not runtime.called("ExecSync")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("cp", "here", "there"), 2, "CONTAINER:PATH"),
+        (("cp", "web/nginx:/a", "web/nginx:/b"), 2, "CONTAINER:PATH"),
+        (("cp", "web/nginx:/a/..", "x"), 2, "name the directory"),
+        (("cp", "no-file", "web/nginx:/a"), 3, "no-file is not there"),
+        (("port-forward", "web", "x:80"), 2, "x:80"),
+        (("port-forward", "web", "80:65536"), 2, "65536"),
+        (("port-forward", "nothing", "80"), 3, "nothing"),
+        (("attach", "ended"), 5, "podyard logs"),
+    ],
+)
+def test_sessions_that_cannot_be(
+    podyard: Podyard, runtime: FakeRuntime, web: str, arguments: tuple[str, ...], code: int, text: str
+) -> None:
+    runtime.add_container(web, "ended", state=api.CONTAINER_EXITED)
+    ended = podyard(*arguments)
+    assert ended.code == code
+    assert text in ended.err
 
 
 def test_exec_past_its_time_has_the_exit_code_of_a_deadline(podyard: Podyard, runtime: FakeRuntime, web: str) -> None:
