@@ -77,7 +77,11 @@ class SpdyClient:
     ended: set[int] = field(default_factory=set)
     reset: set[int] = field(default_factory=set)
     acknowledges: bool = True
-    """Go clients do not."""
+
+    def be_like_go(self) -> None:
+        """Know nothing of windows."""
+        self.wire.data_to_send()
+        self.acknowledges = False
 
     def open(self, **headers: str) -> int:
         stream = self.wire.open_stream(headers)

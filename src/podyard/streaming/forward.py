@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from podyard.errors import Cancelled, PodyardError, translate
 from podyard.streaming.descriptor import Descriptor
@@ -25,6 +26,7 @@ class Forward:
     port of the pod; it raises PodyardError, and that is told to the client. ``ended``: returns when the pod has ended.
     """
 
+    client_ends: ClassVar[bool] = False
     what: str
     ports: tuple[int, ...]
     dial: Callable[[int], Awaitable[socket.socket]]

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from podyard.errors import Cancelled, PodyardError, translate
 from podyard.streaming.session import Channel, Session
@@ -55,6 +56,7 @@ class RemoteCommand:
     It is cancelled when the client goes away.
     """
 
+    client_ends: ClassVar[bool] = True
     what: str
     stdin: bool
     stdout: bool

@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import socket
 from http import HTTPStatus
-from typing import Protocol
+from typing import ClassVar, Protocol
 from urllib.parse import quote
 
 import h11
@@ -27,7 +27,7 @@ from podyard.wire.remotecommand import PORT_FORWARD
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT = 15.0
+HEARTBEAT = 5.0
 """Seconds between two looks at a connection: is it idle, has a client gone whom nobody reads from."""
 LINGER = 10.0
 """Seconds that a client gets to close when all is said. Closing under what it still sends could cost it the end."""
@@ -39,6 +39,9 @@ STOP_PATIENCE = 10.0
 
 class Endpoint(Protocol):
     """What a URL leads to: a RemoteCommand or a Forward."""
+
+    client_ends: ClassVar[bool]
+    """Whether a client knows by itself that all is said, and closes."""
 
     @property
     def what(self) -> str:
@@ -219,9 +222,10 @@ class _Connection(asyncio.Protocol):
         self._session.finish()
         self._link.release_all()
         await self._link.emptied()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER):
-                await self._link.gone.wait()
+        if endpoint.client_ends:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LINGER):
+                    await self._link.gone.wait()
         self._link.close()
 
     def _refuse(self, refusal: Refused) -> None:

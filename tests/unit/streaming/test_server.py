@@ -285,9 +285,7 @@ async def test_a_client_that_does_not_read_holds_the_command_back() -> None:
         return Status()
 
     async with serving() as server, spdy_session(server.url("exec", command(flood, stdin=False))) as client:
-        # Like a Go client, which announces no window.
-        client.wire.data_to_send()
-        client.acknowledges = False
+        client.be_like_go()
         error, stdout = client.open(streamtype="error"), client.open(streamtype="stdout")
         before = -1
         async with asyncio.timeout(LIMIT):
@@ -303,6 +301,17 @@ async def test_a_client_that_does_not_read_holds_the_command_back() -> None:
         await client.until_ended(error)
 
 
+async def test_a_client_far_beyond_its_windows_is_cut_off() -> None:
+    waiting = Waiting()
+    async with serving() as server, spdy_session(server.url("exec", command(waiting, stdout=False))) as client:
+        client.open(streamtype="error")
+        stdin = client.open(streamtype="stdin")
+        for _ in range(1000):
+            client.send(stdin, bytes(65536))
+        async with asyncio.timeout(LIMIT):
+            await waiting.cancelled.wait()
+
+
 async def test_a_command_that_does_not_read_holds_the_client_back() -> None:
     go = asyncio.Event()
     total = 0
@@ -316,6 +325,7 @@ async def test_a_command_that_does_not_read_holds_the_client_back() -> None:
         return Status()
 
     async with serving() as server, spdy_session(server.url("exec", command(sink, stdout=False))) as client:
+        client.be_like_go()
         error, stdin = client.open(streamtype="error"), client.open(streamtype="stdin")
         for _ in range(1000):
             client.send(stdin, bytes(65536))
