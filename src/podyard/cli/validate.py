@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from pathlib import Path
@@ -64,6 +65,8 @@ def command(
     """
     # gRPC's own notes about connections would stand between the results; it reads this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # The cases speak v1alpha2 on purpose: that it is deprecated is no news here.
+    logging.getLogger("podyard.client").setLevel(logging.ERROR)
     from podyard.validate import Target, chosen
 
     cases = chosen(patterns)

@@ -10,6 +10,7 @@ import json
 import shutil
 import struct
 import subprocess
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ class Images:
     def __init__(self, folder: Path, registry: Registry) -> None:
         self.registry = registry
         self._layout = LayoutWriter(folder)
-        self._base = self._layout.add_layer(busybox_tree())
+        self.busybox = find_busybox()
+        self._base: WrittenLayer | None = None
+        self._lock = threading.Lock()
         self._made: dict[str, str] = {}
         self._numbers = itertools.count(1)
 
@@ -80,6 +83,8 @@ class Images:
     ) -> WrittenManifest:
         """An image on top of busybox; ``more`` as LayoutWriter.add_image takes it."""
         given = {"Cmd": ["sh"], "Env": [PATH], **(config or {})}
+        with self._lock:
+            self._base = self._base or self._layout.add_layer(busybox_tree(self.busybox))
         return self._layout.add_image([self._base, *layers], config=given, listed=False, **more)
 
     def unique(self, repository: str = "", config: Mapping[str, Any] | None = None, **more: Any) -> str:
@@ -133,26 +138,26 @@ class Images:
         return [document["config"]["digest"], *(layer["digest"] for layer in document["layers"])]
 
 
-def busybox_tree() -> dict[str, Entry]:
-    """busybox under the names of all its applets, with users root, member (also in group 50000) and nobody.
-
-    Raises FailedPrecondition where there is no static busybox.
-    """
+def find_busybox() -> Path:
+    """The host's static busybox. Raises FailedPrecondition where there is none."""
     found = shutil.which("busybox")
     if found is None:
         raise FailedPrecondition(
-            "busybox is not installed, and the suite's images are made of it: Debian has it in"
-            " the package busybox-static"
+            "busybox is not installed, and the suite's images are made of it: Debian has it in busybox-static"
         )
     if not _is_static(Path(found)):
         raise FailedPrecondition(
-            f"{found} is not statically linked, so it cannot run in an image of its own: Debian"
-            " has one that is in the package busybox-static"
+            f"{found} is not statically linked, so it cannot run in an image: Debian has one that is in busybox-static"
         )
-    applets = subprocess.run([found, "--list"], capture_output=True, text=True, check=True, timeout=20).stdout.split()
+    return Path(found)
+
+
+def busybox_tree(busybox: Path) -> dict[str, Entry]:
+    """busybox under the names of all its applets, with users root, member (also in group 50000) and nobody."""
+    applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True, timeout=20).stdout.split()
     tree = {
         "bin": directory(),
-        "bin/busybox": file(Path(found), mode=0o755),
+        "bin/busybox": file(busybox, mode=0o755),
         "etc": directory(),
         "etc/passwd": file(PASSWD),
         "etc/group": file(GROUP),
@@ -183,9 +188,9 @@ def _kind(name: str) -> Tree:
     return {"kind": file(f"{name}\n")}
 
 
-def _setuid() -> Tree:
+def _setuid(images: Images) -> WrittenManifest:
     """busybox's su, setuid root; it says so when it does not run as root."""
-    return {"bin/su": file(Path(shutil.which("busybox") or "busybox"), mode=0o4755)}
+    return images.runnable([{"bin/su": file(images.busybox, mode=0o4755)}])
 
 
 def _layered(images: Images) -> WrittenManifest:
@@ -242,7 +247,7 @@ RECIPES: Mapping[str, Callable[[Images], WrittenManifest]] = {
     "user-name": lambda images: images.runnable(config={"User": "nobody"}),
     "user-and-group": lambda images: images.runnable(config={"User": "1003:1004"}),
     "user-with-groups": lambda images: images.runnable(config={"User": "member"}),
-    "setuid": lambda images: images.runnable([_setuid()]),
+    "setuid": _setuid,
     "no-command": lambda images: images.runnable(config={"Cmd": []}),
 }
 """The shared images. Users: see PASSWD; "configured" sets all that an image can set."""
