@@ -73,7 +73,7 @@ def test_spdy_takes_anything(content: bytes, data: st.DataObject) -> None:
                     connection.acknowledge(event.stream_id, len(event.data))
             position += size
         assert len(connection.streams) <= LIMITS.streams
-        assert len(connection._rest) <= LIMITS.control_frame + 8
+        assert connection._reader.buffered <= LIMITS.control_frame + 8
         assert len(connection.data_to_send()) <= 100 + 24 * len(content)
 
 

@@ -29,6 +29,7 @@ from podyard.wire.spdy.events import (
 )
 from podyard.wire.spdy.frames import FrameError, FrameType, GoAwayStatus, ResetStatus
 from podyard.wire.spdy.headers import Compressor, Decompressor
+from podyard.wire.spdy.reader import Control, Data, FrameReader
 
 Role = Literal["client", "server"]
 
@@ -82,11 +83,7 @@ class Connection:
         self._compressor = Compressor()
         self._decompressor = Decompressor(self._limits.headers)
         self._streams: dict[int, _Stream] = {}
-        self._rest = bytearray()
-        self._needed = frames.HEADER_SIZE
-        self._data_stream = 0
-        self._data_left = 0
-        self._data_fin = False
+        self._reader = FrameReader(self._limits.control_frame)
         self._failed = False
         self._going_away = False
         self._peer_has_windows = False
@@ -188,89 +185,52 @@ class Connection:
         events: list[Event] = []
         if self._failed:
             return events
-        if self._rest:
-            self._rest += data
-            if len(self._rest) < self._needed:
-                return events
-            data = bytes(self._rest)
-            self._rest.clear()
         try:
-            at = self._parse(data, events)
+            for part in self._reader.read(data):
+                if isinstance(part, Data):
+                    self._take_data(part, events)
+                else:
+                    self._take_control(part, events)
         except FrameError as error:
             self._failed = True
             self.goaway(GoAwayStatus.PROTOCOL_ERROR)
             events.append(ProtocolFailed(str(error)))
-        else:
-            self._rest += memoryview(data)[at:]
         return events
 
-    def _parse(self, data: bytes, events: list[Event]) -> int:
-        """Take whole control frames and all data that there is; where what is left begins."""
-        at, end = 0, len(data)
-        while True:
-            if self._data_left:
-                piece = data[at : at + self._data_left]
-                at += len(piece)
-                self._data_left -= len(piece)
-                self._take_data(piece, self._data_fin and not self._data_left, events)
-                if self._data_left:
-                    self._needed = 0
-                    return at
-            self._needed = frames.HEADER_SIZE
-            if end - at < frames.HEADER_SIZE:
-                return at
-            first, second = frames.HEADER.unpack_from(data, at)
-            flags, length = second >> 24, second & 0xFFFFFF
-            if first & 0x80000000:
-                if length > self._limits.control_frame:
-                    raise FrameError(f"a control frame of {length} bytes")
-                self._needed += length
-                if end - at < self._needed:
-                    return at
-                at += frames.HEADER_SIZE
-                self._take_control(first & 0x7FFFFFFF, flags, data[at : at + length], events)
-                at += length
-            else:
-                at += frames.HEADER_SIZE
-                self._data_stream, self._data_left = first, length
-                self._data_fin = bool(flags & frames.FLAG_FIN)
-                if not length:
-                    self._take_data(b"", self._data_fin, events)
-
-    def _take_data(self, piece: bytes, fin: bool, events: list[Event]) -> None:
-        self._session_received += len(piece)
+    def _take_data(self, data: Data, events: list[Event]) -> None:
+        self._session_received += len(data.content)
         if self._session_received >= SESSION_WINDOW // 2:
             self._out.append(frames.numbers(FrameType.WINDOW_UPDATE, 0, self._session_received))
             self._session_received = 0
-        stream = self._streams.get(self._data_stream)
+        stream = self._streams.get(data.stream_id)
         if stream is None:
-            if not self._has_been(self._data_stream) and (fin or not self._data_left):
-                self._out.append(frames.numbers(FrameType.RST_STREAM, self._data_stream, ResetStatus.INVALID_STREAM))
+            if data.last and not self._has_been(data.stream_id):
+                self._out.append(frames.numbers(FrameType.RST_STREAM, data.stream_id, ResetStatus.INVALID_STREAM))
             return
         if stream.remote_closed:
-            self.reset(self._data_stream, ResetStatus.STREAM_ALREADY_CLOSED)
-            events.append(StreamReset(self._data_stream, ResetStatus.STREAM_ALREADY_CLOSED))
+            self.reset(data.stream_id, ResetStatus.STREAM_ALREADY_CLOSED)
+            events.append(StreamReset(data.stream_id, ResetStatus.STREAM_ALREADY_CLOSED))
             return
-        if piece or fin:
-            events.append(DataReceived(self._data_stream, piece, fin))
-        if fin:
-            self._close_remote(self._data_stream, stream)
+        if data.content or data.fin:
+            events.append(DataReceived(data.stream_id, data.content, data.fin))
+        if data.fin:
+            self._close_remote(data.stream_id, stream)
 
-    def _take_control(self, kind: int, flags: int, payload: bytes, events: list[Event]) -> None:
-        if kind >> 16 != frames.VERSION:
-            raise FrameError(f"a frame of SPDY version {kind >> 16}")
-        fin = bool(flags & frames.FLAG_FIN)
-        match kind & 0xFFFF:
+    def _take_control(self, frame: Control, events: list[Event]) -> None:
+        if frame.kind >> 16 != frames.VERSION:
+            raise FrameError(f"a frame of SPDY version {frame.kind >> 16}")
+        flags, payload = frame.flags, frame.payload
+        match frame.kind & 0xFFFF:
             case FrameType.SYN_STREAM:
                 self._take_syn_stream(flags, payload, events)
             case FrameType.SYN_REPLY:
                 stream_id = frames.read_stream_id(FrameType.SYN_REPLY, payload, 4)
                 headers = self._decompressor.decompress(payload[4:])
-                self._take_headers(StreamReplied(stream_id, headers, fin), events)
+                self._take_headers(StreamReplied(stream_id, headers, bool(flags & frames.FLAG_FIN)), events)
             case FrameType.HEADERS:
                 stream_id = frames.read_stream_id(FrameType.HEADERS, payload, 4)
                 headers = self._decompressor.decompress(payload[4:])
-                self._take_headers(HeadersReceived(stream_id, headers, fin), events)
+                self._take_headers(HeadersReceived(stream_id, headers, bool(flags & frames.FLAG_FIN)), events)
             case FrameType.RST_STREAM:
                 stream_id, status = frames.read_numbers(FrameType.RST_STREAM, payload, 2)
                 if self._streams.pop(stream_id & frames.MAX_STREAM_ID, None) is not None:
