@@ -8,6 +8,8 @@
     view       a Pod's and a container's state in words
     output     tables, JSON, YAML, names;  units: ages, durations, sizes
     steps      work as it happens: live on a terminal, plain lines elsewhere;  transfer: a pull as it happens
+    converse   this process' streams joined to a session's;  terminal: raw mode, size, keys;  standard: the streams
+    places     the two sides of a copy;  pack, unpack: the archives between them
     loglines   log lines, with whose they are;  follow: a Pod's logs while it is supervised
 
 Each other module is one command, imported when it is used, whose ``command`` is what the module is named after.

@@ -1,7 +1,7 @@
 """The command ``podyard``: finds its commands, and turns every end into an exit code.
 
 Exit codes: 0, those of ``podyard.errors``, 2 for a wrong use, 130 for Ctrl-C, 141 when the reader of a pipe has gone;
-``exec`` and ``run -f`` pass the exit code of what they ran.
+``exec``, ``attach`` and ``run -f`` pass the exit code of what they ran.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "stop",
         "rm",
     ),
-    "Images": ("images", "pull", "load", "rmi"),
+    "Images": ("images", "image", "pull", "pulls", "load", "rmi", "gc", "fsck"),
     "Runtime": ("info", "version", "events", "serve", "config", "validate", "reset"),
 }
 """The commands; each is ``command`` in the module of its name here ("-" is "_" there)."""
