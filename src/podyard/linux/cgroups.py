@@ -66,6 +66,23 @@ def oom_kills(cgroup: str) -> int:
     return _keyed(path).get("oom_kill", 0)
 
 
+def lost_oom_kills(cgroup: str) -> int:
+    """How many of a v2 cgroup's OOM kills were in cgroups below it that are gone; 0 when it cannot be read."""
+    total = oom_kills(cgroup)
+    if not total:
+        return 0
+    try:
+        below = [f"{cgroup}/{entry.name}" for entry in os.scandir(ROOT / cgroup.lstrip("/")) if entry.is_dir()]
+    except FileNotFoundError:
+        return 0
+    return max(total - sum(oom_kills(child) for child in below), 0)
+
+
+def exists(cgroup: str) -> bool:
+    """Whether a cgroup is there, in the hierarchy that counts memory."""
+    return (ROOT / cgroup.lstrip("/") if is_v2() else _v1("memory", cgroup)).is_dir()
+
+
 def memory_current(cgroup: str) -> int | None:
     """Bytes of memory that the cgroup uses now; None when it cannot be read."""
     name = "memory.current" if is_v2() else "memory.usage_in_bytes"

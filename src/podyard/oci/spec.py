@@ -26,6 +26,9 @@ INFRA_OOM_SCORE_ADJ = -998
 INFRA_CPU_SHARES = 2
 """The least that the kernel gives."""
 
+ANNOTATIONS = {"run.oci.systemd.subgroup": ""}
+"""crun(1): let a systemd scope itself be the container's cgroup, as it is with runc, and not a cgroup below it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpecInputs:
@@ -73,6 +76,7 @@ def build_spec(inputs: SpecInputs) -> dict[str, Any]:
             own=inputs.id_map,
             host_network="network" not in inputs.namespaces,
         ),
+        "annotations": dict(ANNOTATIONS),
         "linux": {
             "namespaces": _namespaces(inputs.namespaces),
             **(idmaps.documents(inputs.id_map) if inputs.id_map else {}),
@@ -137,6 +141,7 @@ def infra_spec(
         },
         "root": {"path": "rootfs", "readonly": True},
         "mounts": mounts.infra_mounts(),
+        "annotations": dict(ANNOTATIONS),
         "linux": {key: value for key, value in linux.items() if value},
     }
 

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from podyard.lifecycle import containers
-from podyard.linux import cgroups, orphans, process
+from podyard.linux import orphans, process
 from podyard.model.records import Container
 from podyard.oci.monitor import Monitor
+from podyard.runtime.oom import OomKills
 from podyard.runtime.store import ContainerEntry, SandboxEntry, Store
 
 logger = logging.getLogger(__name__)
@@ -28,12 +29,14 @@ class Watcher:
     def __init__(self, store: Store, monitor: Monitor) -> None:
         self._store = store
         self._monitor = monitor
+        self._oom_kills = OomKills(store)
         self.on_exit: Callable[[str], None] = lambda container_id: None
 
     def watch(self, entry: ContainerEntry) -> None:
         """Watch a container through its monitor."""
         target = entry.record.process
         assert target is not None
+        self._oom_kills.watch(entry.record.cgroup)
         _call_at_end(
             target.monitor_pid,
             target.monitor_start_time,
@@ -63,7 +66,7 @@ class Watcher:
             return False
         code, at = written
         # Read now: the counter goes with the cgroup.
-        oom_killed = cgroups.oom_kills(entry.record.cgroup) > 0
+        oom_killed = self._oom_kills.ended(entry, code)
         self._save(entry, containers.exited(entry.record, code, at, oom_killed=oom_killed))
         return True
 
@@ -78,7 +81,7 @@ class Watcher:
         if code is None or entry.record.id not in self._store.containers:
             self.record_lost(entry, why)
             return
-        oom_killed = cgroups.oom_kills(entry.record.cgroup) > 0
+        oom_killed = self._oom_kills.ended(entry, code)
         ended = containers.exited(entry.record, code, time.time_ns(), oom_killed=oom_killed)
         self._save(entry, replace(ended, message=why))
 
