@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.host import snapshot
 from tests.support.images import Images
+from tests.support.patience import PATIENCE
 from tests.support.pods import Kit
 from tests.support.servers import Podyard, remove_network
 
@@ -17,7 +19,8 @@ from podyard.cri import api
 from podyard.errors import ResourceExhausted
 from podyard.linux import mounts
 
-TREE = Path(__file__).parent.parent.parent
+TREE = Path(os.environ.get("PODYARD_TEST_TREE") or Path(__file__).parent.parent.parent)
+"""A checkout: this one, or one in which nothing has been set up yet (tests/vm)."""
 
 
 async def test_after_a_reset_nothing_is_left(images: Images, tmp_path: Path) -> None:
@@ -83,7 +86,7 @@ def test_the_readmes_first_command_twice_and_the_one_that_takes_all_away() -> No
 
     def run(*arguments: str) -> str:
         done = subprocess.run(
-            [quickstart, *arguments], capture_output=True, text=True, timeout=300, cwd="/", check=False
+            [quickstart, *arguments], capture_output=True, text=True, timeout=300 * PATIENCE, cwd="/", check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -23,6 +23,8 @@ PACKAGES = (
 UNWANTED_UNITS = ("docker-registry.service", "apt-daily.timer", "apt-daily-upgrade.timer", "fstrim.timer")
 
 TREE = "/srv/podyard"
+FRESH_TREE = "/srv/fresh"
+"""The tree once more, without a Python environment: there the README's first command starts from nothing."""
 WHEELS = "/srv/wheels"
 JOB = "/srv/job"
 SIZE = "4G"
@@ -63,8 +65,8 @@ def install_tree(root: Path, tree: Path) -> None:
 
     The environment is made here and not in the machine, where it would take minutes.
     """
-    target = root / TREE.lstrip("/")
-    copy_tree(tree, target)
+    for target in (TREE, FRESH_TREE):
+        copy_tree(tree, root / target.lstrip("/"))
     pip = ".venv/bin/pip install --quiet"
     script = (
         f"cd {TREE} && python3 -m venv .venv && {pip} --require-hashes -r requirements-dev.lock"
