@@ -175,6 +175,19 @@ async def test_standard_input_for_one_client_ends_with_it(kit: Kit) -> None:
     assert kit.output(await kit.ended(container_id)) == "text\nend\n"
 
 
+async def test_a_client_that_only_watches_does_not_end_the_input_that_is_anothers(kit: Kit) -> None:
+    container_id = await running(kit, "while read line; do echo got $line; done; echo end", stdin=True, stdin_once=True)
+    attach = kit.client.runtime.attach
+    async with attach(container_id, stdin=True) as typing:
+        async with attach(container_id) as watching:
+            await typing.stdin.write(b"one\n")
+            await read_until(watching, b"got one\n")
+        for number in range(50):
+            await typing.stdin.write(b"%d\n" % number)
+            await read_until(typing, b"got %d\n" % number)
+    assert kit.output(await kit.ended(container_id)).endswith("got 49\nend\n")
+
+
 async def test_ten_megabytes_through_a_containers_own_streams(kit: Kit) -> None:
     container_id = await running(kit, "cat", stdin=True, stdin_once=True)
     content, found = os.urandom(10_000_000), bytearray()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 
 from podyard.errors import Cancelled, FailedPrecondition, PodyardError, ResourceExhausted
 from podyard.oci import monitor
@@ -17,6 +18,8 @@ BACKLOG = 512
 """Packets, of some 8 KiB at most, that may wait for a client."""
 STALL = 10.0
 """Seconds that a client with a full backlog may take nothing: the monitor, and so the container, waits for it."""
+
+_parked: set[asyncio.Task[bool]] = set()
 
 
 def check_may_attach(entry: ContainerEntry) -> None:
@@ -46,8 +49,28 @@ async def run(context: Context, container_id: str, streams: Streams) -> Status:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        stream.close()
+        if streams.stdin is None and entry.config.stdin_once:
+            _park(entry, stream)
+        else:
+            stream.close()
     return Status()
+
+
+def _park(entry: ContainerEntry, stream: Descriptor) -> None:
+    """Keep a connection without reading from it until the container ends.
+
+    conmon takes the end of any connection for the end of an input that is for one client only, also where it was not
+    this client's.
+    """
+    stream.shut_down(socket.SHUT_RD)
+    waiting = asyncio.create_task(entry.ended.wait())
+    _parked.add(waiting)
+
+    def over(task: asyncio.Task[bool]) -> None:
+        _parked.discard(task)
+        stream.close()
+
+    waiting.add_done_callback(over)
 
 
 async def _carry_output(stream: Descriptor, streams: Streams) -> None:

@@ -70,10 +70,10 @@ class Descriptor:
             view = view[written:]
             await self._take_turns(written)
 
-    def shut_down(self) -> None:
-        """A socket's peer gets no more from this end, which goes on reading. One that is closed already is fine."""
+    def shut_down(self, how: int = socket.SHUT_WR) -> None:
+        """A socket's peer gets no more from this end, or with SHUT_RD can send no more. One that is closed is fine."""
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._fd)) as end:
-            end.shutdown(socket.SHUT_WR)
+            end.shutdown(how)
 
     def expire(self) -> None:
         """From now on reading takes what is there and waits for nothing more."""
