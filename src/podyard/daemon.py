@@ -131,12 +131,14 @@ async def _opened(config: Config) -> AsyncIterator[Context]:
         images = ImageStore(paths.root / "images", database, config.images, lambda: _images_in_use(store, engine))
         network = Network(config.network, paths.root / "network")
         await images.start()
+        watching = asyncio.create_task(images.watch())
         await network.start()
         try:
             context = await _context(config, paths, store=store, engine=engine, images=images, network=network)
             yield context
         finally:
             await network.close()
+            watching.cancel()
             await images.close()
     finally:
         sweeping.cancel()

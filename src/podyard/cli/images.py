@@ -9,6 +9,7 @@ import click
 from podyard.cli import output
 from podyard.cli.endpoint import with_client
 from podyard.cli.settings import Settings, output_options
+from podyard.cli.tree import show_layers
 from podyard.cli.units import size
 
 if TYPE_CHECKING:
@@ -19,13 +20,19 @@ NONE = "<none>"
 
 
 @click.command()
+@click.option(
+    "--tree", is_flag=True, help="Show which layers the images share, and what containers use (podyard only)."
+)
 @output_options
 @with_client
-async def command(client: Client, settings: Settings) -> None:
+async def command(client: Client, settings: Settings, tree: bool) -> None:
     """List images, one line for each tag.
 
-    JSON and YAML: a list of the CRI's Image messages.
+    JSON and YAML: a list of the CRI's Image messages; with --tree a list of {chain_id, size, inodes, images}.
     """
+    if tree:
+        show_layers(await client.admin.list_layers(), settings)
+        return
     images = await client.images.list_images()
     wide = settings.output == "wide"
     rows = sorted(row for image in images for row in _rows(image, settings))

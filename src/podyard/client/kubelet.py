@@ -16,6 +16,15 @@ __all__ = ["check_answer", "time_limit"]
 
 _PATIENCE = 120.0
 """Seconds for a call that has no limit of its own."""
+_WITHOUT_LIMIT = (
+    api.PullImageRequest,
+    api.GetEventsRequest,
+    admin.LoadImagesRequest,
+    admin.SaveImagesRequest,
+    admin.CheckImagesRequest,
+    admin.CollectGarbageRequest,
+    admin.DiffImagesRequest,
+)
 
 
 def time_limit(request: Message) -> float:
@@ -29,7 +38,7 @@ def time_limit(request: Message) -> float:
             return _PATIENCE + request.timeout if request.timeout > 0 else math.inf
         case api.ExecSyncRequest():
             return _PATIENCE + request.timeout if request.timeout > 0 else math.inf
-        case api.PullImageRequest() | admin.LoadImagesRequest() | api.GetEventsRequest():
+        case _ if isinstance(request, _WITHOUT_LIMIT):
             return math.inf
     return _PATIENCE
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17podyard/cri/admin.proto\x12\x10podyard.admin.v1\"!\n\x11LoadImagesRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"C\n\x12LoadImagesResponse\x12-\n\x06images\x18\x01 \x03(\x0b\x32\x1d.podyard.admin.v1.LoadedImage\":\n\x0bLoadedImage\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\trepo_tags\x18\x02 \x03(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\"\x12\n\x10ListPullsRequest\":\n\x11ListPullsResponse\x12%\n\x05pulls\x18\x01 \x03(\x0b\x32\x16.podyard.admin.v1.Pull\"\x7f\n\x04Pull\x12\x11\n\treference\x18\x01 \x01(\t\x12\x14\n\x0cimage_digest\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x12\n\nstarted_at\x18\x04 \x01(\x03\x12+\n\x06layers\x18\x05 \x03(\x0b\x32\x1b.podyard.admin.v1.PullLayer\"G\n\tPullLayer\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04\x64one\x18\x03 \x01(\x03\x12\r\n\x05total\x18\x04 \x01(\x03\x32\xb6\x01\n\x05\x41\x64min\x12W\n\nLoadImages\x12#.podyard.admin.v1.LoadImagesRequest\x1a$.podyard.admin.v1.LoadImagesResponse\x12T\n\tListPulls\x12\".podyard.admin.v1.ListPullsRequest\x1a#.podyard.admin.v1.ListPullsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17podyard/cri/admin.proto\x12\x10podyard.admin.v1\"!\n\x11LoadImagesRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"C\n\x12LoadImagesResponse\x12-\n\x06images\x18\x01 \x03(\x0b\x32\x1d.podyard.admin.v1.LoadedImage\":\n\x0bLoadedImage\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\trepo_tags\x18\x02 \x03(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\"\x12\n\x10ListPullsRequest\":\n\x11ListPullsResponse\x12%\n\x05pulls\x18\x01 \x03(\x0b\x32\x16.podyard.admin.v1.Pull\"\x7f\n\x04Pull\x12\x11\n\treference\x18\x01 \x01(\t\x12\x14\n\x0cimage_digest\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x12\n\nstarted_at\x18\x04 \x01(\x03\x12+\n\x06layers\x18\x05 \x03(\x0b\x32\x1b.podyard.admin.v1.PullLayer\"G\n\tPullLayer\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04\x64one\x18\x03 \x01(\x03\x12\r\n\x05total\x18\x04 \x01(\x03\"8\n\x15\x43ollectGarbageRequest\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\x12\x0e\n\x06images\x18\x02 \x01(\x08\"F\n\x16\x43ollectGarbageResponse\x12,\n\x05items\x18\x01 \x03(\x0b\x32\x1d.podyard.admin.v1.GarbageItem\"R\n\x0bGarbageItem\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x0c\n\x04held\x18\x04 \x01(\x08\x12\x0b\n\x03why\x18\x05 \x01(\t\"$\n\x12\x43heckImagesRequest\x12\x0e\n\x06repair\x18\x01 \x01(\x08\"u\n\x13\x43heckImagesResponse\x12\x0e\n\x06images\x18\x01 \x01(\x03\x12\x0e\n\x06layers\x18\x02 \x01(\x03\x12\x11\n\tdocuments\x18\x03 \x01(\x03\x12+\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x19.podyard.admin.v1.Finding\"S\n\x07\x46inding\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0c\n\x04note\x18\x04 \x01(\x08\x12\x10\n\x08repaired\x18\x05 \x01(\x08\"\x13\n\x11ListLayersRequest\"C\n\x12ListLayersResponse\x12-\n\x06layers\x18\x01 \x03(\x0b\x32\x1d.podyard.admin.v1.StoredLayer\"j\n\x0bStoredLayer\x12\x10\n\x08\x63hain_id\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06inodes\x18\x03 \x01(\x03\x12+\n\x06images\x18\x04 \x03(\x0b\x32\x1b.podyard.admin.v1.LayerUser\"\\\n\tLayerUser\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\trepo_tags\x18\x02 \x03(\t\x12\x10\n\x08position\x18\x03 \x01(\x05\x12\x0e\n\x06layers\x18\x04 \x01(\x05\x12\x0e\n\x06in_use\x18\x05 \x01(\x08\"$\n\x13InspectImageRequest\x12\r\n\x05image\x18\x01 \x01(\t\"\xef\x01\n\x14InspectImageResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\trepo_tags\x18\x02 \x03(\t\x12\x14\n\x0crepo_digests\x18\x03 \x03(\t\x12\x0c\n\x04size\x18\x04 \x01(\x03\x12\x0e\n\x06pinned\x18\x05 \x01(\x08\x12\x0f\n\x07used_at\x18\x06 \x01(\x03\x12\x15\n\rconfiguration\x18\x07 \x01(\x0c\x12-\n\tmanifests\x18\x08 \x03(\x0b\x32\x1a.podyard.admin.v1.Document\x12-\n\x06layers\x18\t \x03(\x0b\x32\x1d.podyard.admin.v1.StoredLayer\"+\n\x08\x44ocument\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"1\n\x11SaveImagesRequest\x12\x0e\n\x06images\x18\x01 \x03(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"\"\n\x12SaveImagesResponse\x12\x0c\n\x04size\x18\x01 \x01(\x03\".\n\x0fTagImageRequest\x12\r\n\x05image\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"1\n\x10TagImageResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\trepo_tags\x18\x02 \x03(\t\"2\n\x11\x44iffImagesRequest\x12\r\n\x05\x66irst\x18\x01 \x01(\t\x12\x0e\n\x06second\x18\x02 \x01(\t\"C\n\x12\x44iffImagesResponse\x12-\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1c.podyard.admin.v1.PathChange\"G\n\nPathChange\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\x0c\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\x03\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\x03\x32\xb4\x06\n\x05\x41\x64min\x12W\n\nLoadImages\x12#.podyard.admin.v1.LoadImagesRequest\x1a$.podyard.admin.v1.LoadImagesResponse\x12T\n\tListPulls\x12\".podyard.admin.v1.ListPullsRequest\x1a#.podyard.admin.v1.ListPullsResponse\x12\x63\n\x0e\x43ollectGarbage\x12\'.podyard.admin.v1.CollectGarbageRequest\x1a(.podyard.admin.v1.CollectGarbageResponse\x12Z\n\x0b\x43heckImages\x12$.podyard.admin.v1.CheckImagesRequest\x1a%.podyard.admin.v1.CheckImagesResponse\x12W\n\nListLayers\x12#.podyard.admin.v1.ListLayersRequest\x1a$.podyard.admin.v1.ListLayersResponse\x12]\n\x0cInspectImage\x12%.podyard.admin.v1.InspectImageRequest\x1a&.podyard.admin.v1.InspectImageResponse\x12W\n\nSaveImages\x12#.podyard.admin.v1.SaveImagesRequest\x1a$.podyard.admin.v1.SaveImagesResponse\x12Q\n\x08TagImage\x12!.podyard.admin.v1.TagImageRequest\x1a\".podyard.admin.v1.TagImageResponse\x12W\n\nDiffImages\x12#.podyard.admin.v1.DiffImagesRequest\x1a$.podyard.admin.v1.DiffImagesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PULL']._serialized_end=416
   _globals['_PULLLAYER']._serialized_start=418
   _globals['_PULLLAYER']._serialized_end=489
-  _globals['_ADMIN']._serialized_start=492
-  _globals['_ADMIN']._serialized_end=674
+  _globals['_COLLECTGARBAGEREQUEST']._serialized_start=491
+  _globals['_COLLECTGARBAGEREQUEST']._serialized_end=547
+  _globals['_COLLECTGARBAGERESPONSE']._serialized_start=549
+  _globals['_COLLECTGARBAGERESPONSE']._serialized_end=619
+  _globals['_GARBAGEITEM']._serialized_start=621
+  _globals['_GARBAGEITEM']._serialized_end=703
+  _globals['_CHECKIMAGESREQUEST']._serialized_start=705
+  _globals['_CHECKIMAGESREQUEST']._serialized_end=741
+  _globals['_CHECKIMAGESRESPONSE']._serialized_start=743
+  _globals['_CHECKIMAGESRESPONSE']._serialized_end=860
+  _globals['_FINDING']._serialized_start=862
+  _globals['_FINDING']._serialized_end=945
+  _globals['_LISTLAYERSREQUEST']._serialized_start=947
+  _globals['_LISTLAYERSREQUEST']._serialized_end=966
+  _globals['_LISTLAYERSRESPONSE']._serialized_start=968
+  _globals['_LISTLAYERSRESPONSE']._serialized_end=1035
+  _globals['_STOREDLAYER']._serialized_start=1037
+  _globals['_STOREDLAYER']._serialized_end=1143
+  _globals['_LAYERUSER']._serialized_start=1145
+  _globals['_LAYERUSER']._serialized_end=1237
+  _globals['_INSPECTIMAGEREQUEST']._serialized_start=1239
+  _globals['_INSPECTIMAGEREQUEST']._serialized_end=1275
+  _globals['_INSPECTIMAGERESPONSE']._serialized_start=1278
+  _globals['_INSPECTIMAGERESPONSE']._serialized_end=1517
+  _globals['_DOCUMENT']._serialized_start=1519
+  _globals['_DOCUMENT']._serialized_end=1562
+  _globals['_SAVEIMAGESREQUEST']._serialized_start=1564
+  _globals['_SAVEIMAGESREQUEST']._serialized_end=1613
+  _globals['_SAVEIMAGESRESPONSE']._serialized_start=1615
+  _globals['_SAVEIMAGESRESPONSE']._serialized_end=1649
+  _globals['_TAGIMAGEREQUEST']._serialized_start=1651
+  _globals['_TAGIMAGEREQUEST']._serialized_end=1697
+  _globals['_TAGIMAGERESPONSE']._serialized_start=1699
+  _globals['_TAGIMAGERESPONSE']._serialized_end=1748
+  _globals['_DIFFIMAGESREQUEST']._serialized_start=1750
+  _globals['_DIFFIMAGESREQUEST']._serialized_end=1800
+  _globals['_DIFFIMAGESRESPONSE']._serialized_start=1802
+  _globals['_DIFFIMAGESRESPONSE']._serialized_end=1869
+  _globals['_PATHCHANGE']._serialized_start=1871
+  _globals['_PATHCHANGE']._serialized_end=1942
+  _globals['_ADMIN']._serialized_start=1945
+  _globals['_ADMIN']._serialized_end=2765
 # @@protoc_insertion_point(module_scope)

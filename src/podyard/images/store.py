@@ -10,12 +10,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from podyard.errors import DataLoss, FailedPrecondition, NotFound, PodyardError, ResourceExhausted, translate
+from podyard.errors import (
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PodyardError,
+    ResourceExhausted,
+    translate,
+)
 from podyard.images.archive import Archive
 from podyard.images.auth import Credentials
-from podyard.images.catalog import Catalog
+from podyard.images.catalog import Catalog, Entry
 from podyard.images.config import ImagesConfig
 from podyard.images.content import ContentStore
+from podyard.images.differences import Change, Layer, compare
+from podyard.images.exports import Exporter
+from podyard.images.fsck import Checker, Report
 from podyard.images.garbage import Garbage
 from podyard.images.holds import Holds
 from podyard.images.install import Installer
@@ -23,11 +34,12 @@ from podyard.images.manifest import parse_configuration
 from podyard.images.platforms import Host
 from podyard.images.progress import PullProgress, doing
 from podyard.images.pulling import Puller
-from podyard.images.records import ImageRecord, ImageRecords
+from podyard.images.records import ImageRecord, ImageRecords, SnapshotRecord
 from podyard.images.registries import places
 from podyard.images.snapshots import Snapshots
 from podyard.images.sources import Contents, Source
 from podyard.model.image import Image, ImageConfig
+from podyard.model.reference import parse
 from podyard.state.database import Database
 
 logger = logging.getLogger(__name__)
@@ -56,6 +68,7 @@ class ImageStore:
     def __init__(self, folder: Path, database: Database, config: ImagesConfig, in_use: Callable[[], set[str]]) -> None:
         self.folder = folder
         self._config = config
+        self._in_use = in_use
         records = ImageRecords(database)
         self._catalog = Catalog(records, config.pinned)
         self._content = ContentStore(folder)
@@ -74,6 +87,15 @@ class ImageStore:
             holds=self._holds,
             in_use=in_use,
         )
+        self._checker = Checker(
+            catalog=self._catalog,
+            content=self._content,
+            snapshots=self._snapshots,
+            installer=self._installer,
+            holds=self._holds,
+            puller=self._puller,
+        )
+        self._exporter = Exporter(self._content, self._snapshots)
 
     async def start(self) -> None:
         """Read the records, compare them with the disk, and remove what nothing refers to.
@@ -189,6 +211,72 @@ class ImageStore:
         """A container is gone: remove what only it held."""
         if any(entry.record.removed for entry in self._catalog.entries()):
             await self.garbage.collect()
+
+    async def check(self, *, repair: bool = False) -> Report:
+        """Compare everything with its digests and records; with ``repair``, fetch again what is wrong."""
+        return await self._checker.check(self._in_use(), repair=repair)
+
+    async def save(self, references: Sequence[str], path: Path) -> int:
+        """Write images to a new OCI layout in a tar archive; its size in bytes.
+
+        Raises NotFound for an image that is not here, and what Exporter.save raises.
+        """
+        entries = [self._entry(reference) for reference in references]
+        try:
+            with self._holds.on([digest for entry in entries for digest in entry.parts]):
+                return await self._exporter.save(entries, path)
+        except OSError as error:
+            raise translate(error, f"writing {path}") from error
+
+    def tag(self, reference: str, name: str) -> Image:
+        """Give an image a further name, which may have been another's.
+
+        Raises NotFound, InvalidArgument for a name with a digest, ResourceExhausted when the disk is full.
+        """
+        entry, added = self._entry(reference), parse(name)
+        if added.digest:
+            raise InvalidArgument(f"{name!r} has a digest: only a tag can be given")
+        return self._catalog.save(entry.record, entry.config, [str(added)])
+
+    async def documents(self, reference: str) -> tuple[Entry, dict[str, bytes]]:
+        """An image, and its configuration and manifests by digest. Raises NotFound, DataLoss."""
+        entry = self._entry(reference)
+        digests = (entry.record.id, *entry.record.manifests)
+        return entry, {digest: await asyncio.to_thread(self._content.read, digest) for digest in digests}
+
+    def layers(self) -> list[tuple[SnapshotRecord, list[Image]]]:
+        """Each unpacked layer, and the images that are made of it."""
+        users: dict[str, list[Image]] = {}
+        for entry in self._catalog.entries():
+            for chain_id in entry.record.layers:
+                users.setdefault(chain_id, []).append(entry.image)
+        return [(layer, users.get(layer.chain_id, [])) for layer in self._snapshots.records()]
+
+    def used_images(self) -> set[str]:
+        """The ids of the images that containers are made of."""
+        return self._in_use()
+
+    async def differences(self, first: str, second: str) -> list[Change]:
+        """How the root file systems of two images differ.
+
+        Raises NotFound, FailedPrecondition for a layer without a record, DataLoss, ResourceExhausted.
+        """
+        entries = [self._entry(first), self._entry(second)]
+        with self._holds.on([digest for entry in entries for digest in entry.parts]):
+            one, other = [[await self._compared(chain_id) for chain_id in entry.record.layers] for entry in entries]
+            return await asyncio.to_thread(compare, one, other)
+
+    async def _compared(self, chain_id: str) -> Layer:
+        layer = self._snapshots.record(chain_id)
+        if not layer.record:
+            raise FailedPrecondition(f"the layer {chain_id} has no record: pull its image again with this podyard")
+        return Layer(self._snapshots.tree(layer), await asyncio.to_thread(self._snapshots.record_file, layer))
+
+    def _entry(self, reference: str) -> Entry:
+        image = self._catalog.find(reference)
+        if image is None:
+            raise NotFound(f"there is no image {reference!r} here: pull or load it first")
+        return self._catalog.get(image.id)
 
     async def _add(self, source: Source, contents: Contents, names: Sequence[str], progress: PullProgress) -> Image:
         """Everything of an image onto the disk, then into the database."""

@@ -170,7 +170,10 @@ async def test_the_start_removes_what_no_record_names(
     (store.folder / "tmp/abcdef").touch()
     (store.folder / "blobs/sha256" / ("0" * 64)).touch()
     database = Database(store.folder.parent / "images.db")
-    database.execute("INSERT INTO snapshots (chain_id, folder, size, inodes) VALUES ('sha256:orphan', 80, 1, 1), ('sha256:gone', 81, 1, 1)")
+    database.execute(
+        "INSERT INTO snapshots (chain_id, folder, size, inodes) "
+        "VALUES ('sha256:orphan', 80, 1, 1), ('sha256:gone', 81, 1, 1)"
+    )
     database.close()
     (store.folder / "l/80").mkdir()
     store = await make_store()

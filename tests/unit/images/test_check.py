@@ -1,0 +1,130 @@
+"""What stands on the disk is compared with digests and records, and fetched again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.support import registry
+from tests.support.faulty import Proxy, status
+from tests.unit.images.conftest import MakeStore, Pushed
+
+from podyard.images.fsck import Report, problems
+from podyard.images.layout import LayoutWriter, file
+from podyard.images.store import ImageStore
+from podyard.model.image import Image
+
+
+@pytest.fixture
+async def image(upstream: str, pushed: Pushed, store: ImageStore) -> Image:
+    """An image of two layers, pulled."""
+    return await store.pull(f"{upstream}/{pushed.repository}:1")
+
+
+def _texts(report: Report) -> list[str]:
+    return [finding.text for finding in problems(report.findings)]
+
+
+async def test_nothing_is_wrong_with_what_was_just_pulled(image: Image, store: ImageStore) -> None:
+    report = await store.check()
+    assert (report.images, report.layers, report.documents, report.findings) == (1, 2, 2, [])
+
+
+async def test_a_changed_file_is_found_and_fetched_again(image: Image, store: ImageStore, proxy: Proxy) -> None:
+    noise = store.lower_dirs(image)[0] / "noise"
+    times = noise.stat()
+    good = noise.read_bytes()
+    noise.write_bytes(good[:1000] + b"\0" + good[1001:])
+    os.utime(noise, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "its content has the digest" in _texts(await store.check())[0]
+    report = await store.check(repair=True)
+    assert [finding.repaired for finding in report.findings] == [True]
+    assert (store.lower_dirs(image)[0] / "noise").read_bytes() == good
+    assert (await store.check()).findings == []
+    assert [item.why for item in store.garbage.survey() if not item.held] == []
+
+
+async def test_a_lost_document_and_a_lost_record_are_fetched_again(
+    image: Image, store: ImageStore, pushed: Pushed
+) -> None:
+    (store.folder / "blobs/sha256" / image.id.removeprefix("sha256:")).write_text("{}")
+    (store.folder / "blobs/sha256" / pushed.manifest.digest.removeprefix("sha256:")).unlink()
+    next((store.folder / "records").iterdir()).unlink()
+    texts = "\n".join(_texts(await store.check()))
+    assert "is missing from the content store" in texts
+    assert f"should have the digest {image.id}" in texts
+    report = await store.check(repair=True)
+    assert _texts(report) == []
+    assert (await store.check()).findings == []
+
+
+async def test_a_repair_survives_the_next_start(
+    upstream: str, pushed: Pushed, make_store: MakeStore, tmp_path: Path
+) -> None:
+    store = await make_store()
+    image = await store.pull(f"{upstream}/{pushed.repository}:1")
+    (store.lower_dirs(image)[0] / "noise").unlink()
+    await store.check(repair=True)
+    await store.close()
+    again = await make_store()
+    assert (await again.check()).findings == []
+    assert (again.lower_dirs(image)[0] / "noise").exists()
+
+
+async def test_layers_of_containers_are_left_alone(upstream: str, pushed: Pushed, make_store: MakeStore) -> None:
+    used: set[str] = set()
+    store = await make_store(in_use=lambda: used)
+    image = await store.pull(f"{upstream}/{pushed.repository}:1")
+    used.add(image.id)
+    folder = store.lower_dirs(image)[0]
+    (folder / "noise").unlink()
+    texts = _texts(await store.check(repair=True))
+    assert texts
+    assert all("not repaired: containers use the layer" in text for text in texts)
+    assert store.lower_dirs(image)[0] == folder
+
+
+async def test_what_cannot_be_fetched_again_is_told(
+    proxy: Proxy, pushed: Pushed, store: ImageStore, layout: LayoutWriter
+) -> None:
+    image = await store.pull(f"{proxy.address}/{pushed.repository}:1")
+    (store.lower_dirs(image)[0] / "noise").unlink()
+    proxy.fault("/manifests/", status(404), times=9)
+    texts = _texts(await store.check(repair=True))
+    assert "not repaired" in texts[0]
+    assert "does not have it" in texts[0]
+    # It can be used as far as it is there, and repaired later.
+    proxy._faults.clear()
+    assert _texts(await store.check(repair=True)) == []
+
+
+async def test_an_image_without_a_registry_is_told_to_be_loaded_again(store: ImageStore, layout: LayoutWriter) -> None:
+    layout.add_image([{"a": file("a")}])
+    (image,) = await store.load(layout.folder)
+    (store.lower_dirs(image)[0] / "a").unlink()
+    texts = _texts(await store.check(repair=True))
+    assert texts
+    assert all("load it again" in text for text in texts)
+
+
+async def test_a_layer_of_an_older_version_is_only_noted(
+    image: Image, store: ImageStore, make_store: MakeStore
+) -> None:
+    await store.close()
+    store._catalog._records._db.execute("UPDATE snapshots SET record = ''")
+    again = await make_store()
+    report = await again.check()
+    assert [finding.note for finding in report.findings] == [True, True]
+    assert problems(report.findings) == []
+
+
+async def test_all_of_a_shared_layer_s_images_are_checked_once(
+    upstream: str, pushed: Pushed, layout: LayoutWriter, store: ImageStore
+) -> None:
+    other = layout.add_image([pushed.written[0], {"other": file("x")}])
+    registry.push(upstream, layout, other, "check/other", "1")
+    await store.pull(f"{upstream}/{pushed.repository}:1")
+    await store.pull(f"{upstream}/check/other:1")
+    report = await store.check()
+    assert (report.images, report.layers, report.findings) == (2, 3, [])

@@ -1,0 +1,242 @@
+"""What failed pulls leave for the next, what goes, and why the rest stays."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from tests.support import registry
+from tests.support.faulty import Fault, Proxy, alter, cut, status
+from tests.unit.images.conftest import MakeStore, Pushed, left
+
+from podyard.errors import DataLoss, PodyardError, RegistryUnavailable
+from podyard.images.layout import LayoutWriter, file
+from podyard.images.store import ImageStore
+
+HOUR = {"parts_age": 3600.0}
+
+
+def _going(store: ImageStore, **options: bool) -> list[tuple[str, str]]:
+    return [(item.kind, item.why) for item in store.garbage.survey(**options) if not item.held]
+
+
+@pytest.fixture
+def name(proxy: Proxy, pushed: Pushed) -> str:
+    return f"{proxy.address}/{pushed.repository}:1"
+
+
+async def test_a_failed_pull_s_layers_and_parts_serve_the_next(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, name: str
+) -> None:
+    store = await make_store(**HOUR, attempts=1)
+    proxy.fault(pushed.layers[1], cut(400_000))
+    with pytest.raises(RegistryUnavailable):
+        await store.pull(name)
+    assert store.images() == []
+    going = _going(store)
+    # The other layer has been unpacked meanwhile, or it is whole at least.
+    assert {kind for kind, _ in going} in ({"part"}, {"part", "layer"})
+    assert {why.partition(";")[0] for _, why in going} == {"a failed pull has left it"}
+    proxy.asked.clear()
+    proxy.seen.clear()
+    assert (await store.pull(name)).id == pushed.manifest.image_id
+    assert proxy.count(pushed.layers[0]).total() == 0
+    assert [headers["Range"] for path, headers in proxy.seen if pushed.layers[1] in path] == ["bytes=400000-"]
+    assert _going(store) == []
+    assert (await store.check()).findings == []
+
+
+async def test_they_serve_a_restarted_daemon_too(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, name: str
+) -> None:
+    store = await make_store(**HOUR, attempts=1)
+    proxy.fault(pushed.layers[1], cut(300_000))
+    with pytest.raises(RegistryUnavailable):
+        await store.pull(name)
+    await store.close()
+    again = await make_store(**HOUR)
+    proxy.asked.clear()
+    await again.pull(name)
+    assert proxy.count(pushed.layers[0]).total() == 0
+    assert proxy.seen[-1][1].get("Range") == "bytes=300000-"
+
+
+async def test_layers_of_an_earlier_boot_that_no_image_has_go_at_the_start(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, name: str
+) -> None:
+    store = await make_store(**HOUR, attempts=1)
+    proxy.fault(pushed.layers[1], status(500), times=9)
+    with pytest.raises(RegistryUnavailable):
+        await store.pull(name)
+    await store.close()
+    store._catalog._records._db.execute("UPDATE snapshots SET boot_id = 'another'")
+    again = await make_store(**HOUR)
+    assert _going(again) == []
+    assert {path for path in left(again.folder) if not path.startswith("parts/")} == set()
+
+
+async def test_a_part_that_was_damaged_since_is_fetched_from_the_beginning(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, name: str
+) -> None:
+    store = await make_store(**HOUR, attempts=1)
+    proxy.fault(pushed.layers[1], cut(300_000))
+    with pytest.raises(RegistryUnavailable):
+        await store.pull(name)
+    part = store.folder / "parts" / pushed.layers[1].replace(":", "-")
+    assert part.stat().st_size == 300_000
+    part.write_bytes(b"\0" * 300_000)
+    await store.close()
+    again = await make_store(**HOUR)
+    assert (await again.pull(name)).id == pushed.manifest.image_id
+
+
+@pytest.mark.parametrize("size", [0, 1_000_000])
+async def test_a_part_of_another_size_is_fetched_from_the_beginning(
+    pushed: Pushed, make_store: MakeStore, name: str, size: int
+) -> None:
+    store = await make_store(**HOUR)
+    (store.folder / "parts" / pushed.layers[1].replace(":", "-")).write_bytes(bytes(size))
+    assert (await store.pull(name)).id == pushed.manifest.image_id
+
+
+async def test_a_damaged_layer_is_not_kept(proxy: Proxy, pushed: Pushed, make_store: MakeStore, name: str) -> None:
+    store = await make_store(**HOUR)
+    proxy.fault(pushed.layers[1], alter(lambda body: bytes(len(body))))
+    with pytest.raises(DataLoss):
+        await store.pull(name)
+    assert not (store.folder / "parts" / pushed.layers[1].replace(":", "-")).exists()
+
+
+async def test_a_stopped_daemon_leaves_what_the_next_can_use(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, name: str
+) -> None:
+    store = await make_store(**HOUR)
+    reached = asyncio.Event()
+
+    async def hang(request: object, answer: object) -> None:
+        reached.set()
+        await asyncio.sleep(30)
+
+    proxy.fault(pushed.layers[1], hang)  # type: ignore[arg-type]
+    task = asyncio.create_task(store.pull(name))
+    await reached.wait()
+    while not list(store._snapshots.records()) and not task.done():
+        # The other layer is unpacked meanwhile.
+        await asyncio.sleep(0.01)
+    await store.close()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    again = await make_store(**HOUR)
+    assert [kind for kind, _ in _going(again)] == ["layer"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [cut(1), status(500), status(403), alter(bytes.upper)],
+    ids=["cut", "500", "403", "damaged"],
+)
+async def test_whatever_failed_the_collection_leaves_nothing(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, name: str, fault: Fault
+) -> None:
+    store = await make_store(**HOUR, attempts=1)
+    proxy.fault(pushed.layers[1], fault)
+    with pytest.raises(PodyardError):
+        await store.pull(name)
+    going = store.garbage.survey()
+    assert list(await store.garbage.run()) == [item for item in going if not item.held]
+    assert left(store.folder) == set()
+
+
+async def test_what_has_waited_long_enough_goes(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await make_store(**HOUR, attempts=1)
+    proxy.fault(pushed.layers[1], cut(300_000))
+    with pytest.raises(RegistryUnavailable):
+        await store.pull(name)
+    await store.garbage.look()
+    assert left(store.folder)
+    later = time.time_ns() + 3601 * 10**9
+    monkeypatch.setattr("podyard.images.garbage.time.time_ns", lambda: later)
+    await store.garbage.look()
+    assert left(store.folder) == set()
+
+
+async def test_why_things_stay_is_told(
+    upstream: str, pushed: Pushed, layout: LayoutWriter, make_store: MakeStore
+) -> None:
+    used: set[str] = set()
+    store = await make_store(in_use=lambda: used, pinned=["pinned.test/a:1"])
+    first = await store.pull(f"{upstream}/{pushed.repository}:1")
+    layout.add_image([{"b": file("b")}], tags=["pinned.test/a:1"])
+    layout.add_image([{"c": file("c")}], tags=["docker.io/library/idle:1"])
+    await store.load(layout.folder)
+    used.add(first.id)
+    whys = {item.name: item.why for item in store.garbage.survey() if item.kind == "image"}
+    assert whys[f"{upstream}/{pushed.repository}:1"] == "containers use it"
+    assert whys["pinned.test/a:1"] == "it is pinned"
+    assert whys["docker.io/library/idle:1"] == "it has not been removed"
+    assert all(item.held for item in store.garbage.survey())
+    going = {item.name for item in store.garbage.survey(images=True) if item.kind == "image" and not item.held}
+    assert "docker.io/library/idle:1" in going
+    assert not going & {f"{upstream}/{pushed.repository}:1", "pinned.test/a:1"}
+    await store.garbage.run(images=True)
+    pinned = store.find("pinned.test/a:1")
+    assert pinned is not None
+    assert {image.id for image in store.images()} == {first.id, pinned.id}
+
+
+async def test_remains_of_a_crash_are_told_and_removed(store: ImageStore) -> None:
+    (store.folder / "l/77.new/deep").mkdir(parents=True)
+    (store.folder / "l/77.new/deep/file").write_bytes(bytes(10_000))
+    (store.folder / "records/78").touch()
+    (store.folder / "tmp/x").touch()
+    items = {Path(item.name).name: item for item in store.garbage.survey()}
+    assert set(items) == {"77.new", "78", "x"}
+    assert items["77.new"].size >= 10_000
+    await store.garbage.run()
+    assert left(store.folder) == set()
+
+
+async def test_the_longest_unused_image_goes_first_when_the_disk_fills(
+    layout: LayoutWriter, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: set[str] = set()
+    store = await make_store(in_use=lambda: used, gc_threshold=80)
+    names = [f"docker.io/library/n{number}:1" for number in range(4)]
+    for number, tag in enumerate(names):
+        layout.add_image([{"n": file(str(number))}], tags=[tag])
+        await store.load(layout.folder)
+    images = {tag: store.find(tag) for tag in names}
+    assert all(images.values())
+    used.add(images[names[1]].id)  # type: ignore[union-attr]
+    step = 10**9
+    for number, tag in enumerate(names):
+        store._catalog.used([images[tag].id], number * step + 1)  # type: ignore[union-attr]
+    monkeypatch.setattr(store.garbage, "_filled", lambda: 70 + 5 * len(store.images()))
+    # 90 percent with four: down to 75 they would have to be one.
+    await store.garbage.look()
+    assert {image.repo_tags for image in store.images()} == {(names[1],)}
+    await store.garbage.look()
+
+
+async def test_a_registry_is_asked_once_for_a_blob_that_ten_images_share(
+    proxy: Proxy, upstream: str, layout: LayoutWriter, make_store: MakeStore
+) -> None:
+    store = await make_store(**HOUR)
+    base = [layout.add_layer({"base": file(bytes(200_000))}), layout.add_layer({"more": file("more")})]
+    for number in range(10):
+        made = layout.add_image([*base, {f"own{number}": file(str(number))}])
+        registry.push(upstream, layout, made, f"ten/{number}", "1")
+    await asyncio.gather(*(store.pull(f"{proxy.address}/ten/{number}:1") for number in range(10)))
+    fetched = {path.rpartition("/")[2]: 0 for path in proxy.count("/blobs/")}
+    for path, count in proxy.count("/blobs/").items():
+        fetched[path.rpartition("/")[2]] += count
+    assert {digest: fetched[digest] for digest in (layer.digest for layer in base)} == dict.fromkeys(
+        (layer.digest for layer in base), 1
+    )
+    assert len(fetched) == 22
+    assert set(fetched.values()) == {1}
+    assert (await store.check()).findings == []
