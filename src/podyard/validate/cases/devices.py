@@ -119,6 +119,7 @@ def _cdi(kit: Kit, edits: dict[str, Any]) -> Iterator[str]:
     folder = Path("/var/run/cdi")
     path = folder / f"{kind.replace('/', '-')}.json"
     document = {"cdiVersion": "0.5.0", "kind": kind, "devices": [{"name": "one", "containerEdits": edits}]}
+    existed = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(document))
@@ -128,6 +129,8 @@ def _cdi(kit: Kit, edits: dict[str, Any]) -> Iterator[str]:
         yield f"{kind}=one"
     finally:
         path.unlink()
+        if not existed:
+            folder.rmdir()
 
 
 EDITS: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -145,13 +148,18 @@ EDITS: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
-@table("CDI", {f"a device by its name brings its {name}": row for name, row in EDITS.items()}, needs="CDI devices")
+@table(
+    "CDI",
+    {f"a device by its name brings its {name}": row for name, row in EDITS.items()},
+    needs="CDI devices",
+    alone=True,
+)
 async def _(kit: Kit, edits: dict[str, Any], script: str, expected: str) -> None:
     with _cdi(kit, edits) as name:
         equal(await kit.shell(script, CDI_devices=[api.CDIDevice(name=name)]), expected, "output")
 
 
-@case("CDI", "an annotation asks for a device as well", needs="CDI devices")
+@case("CDI", "an annotation asks for a device as well", needs="CDI devices", alone=True)
 async def _(kit: Kit) -> None:
     with _cdi(kit, {"env": ["OF_THE_DEVICE=yes"]}) as name:
         output = await kit.shell('echo "$OF_THE_DEVICE"', annotations={"cdi.k8s.io/validate": name})
