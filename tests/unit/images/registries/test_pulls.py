@@ -1,0 +1,325 @@
+"""Pulls with the configuration that a host has, from real registries."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import ipaddress
+import json
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from tests.support import registry
+from tests.support.faulty import Proxy, alter, status
+from tests.unit.images.conftest import MakeStore, Pushed
+
+from podyard.errors import FailedPrecondition, NotFound, PermissionDenied, RegistryUnavailable
+from podyard.images.auth import Credentials
+from podyard.images.layout import LayoutWriter
+
+
+def hosts(folder: Path, name: str, text: str) -> dict[str, object]:
+    """A hosts.toml; the setting that makes a store read it."""
+    (folder / "certs.d" / name).mkdir(parents=True)
+    (folder / "certs.d" / name / "hosts.toml").write_text(text)
+    return {"hosts_dirs": [folder / "certs.d"]}
+
+
+def conf(folder: Path, text: str) -> dict[str, object]:
+    """A registries.conf; the setting that makes a store read it."""
+    (folder / "registries.conf").write_text(text)
+    return {"registries_conf": folder / "registries.conf"}
+
+
+def auth_file(folder: Path, **users: str) -> dict[str, object]:
+    """An auth.json with a password "secret" for each registry's user; the setting that makes a store read it."""
+    auths = {name: {"auth": base64.b64encode(f"{user}:secret".encode()).decode()} for name, user in users.items()}
+    (folder / "auth.json").write_text(json.dumps({"auths": auths}))
+    return {"auth_files": [folder / "auth.json"]}
+
+
+async def test_a_hosts_toml_sends_to_a_mirror_with_its_headers(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, tmp_path: Path
+) -> None:
+    text = f'[host."http://{proxy.address}"]\n[host."http://{proxy.address}".header]\nx-team = "blue"\n'
+    store = await make_store(**hosts(tmp_path, "far.test", text))
+    image = await store.pull(f"far.test/{pushed.repository}:1")
+    assert image.repo_tags == (f"far.test/{pushed.repository}:1",)
+    assert all(path.endswith("?ns=far.test") and headers["x-team"] == "blue" for path, headers in proxy.seen)
+
+
+async def test_a_mirror_that_may_not_resolve_is_asked_for_content_only(
+    proxy: Proxy, upstream: str, pushed: Pushed, make_store: MakeStore, tmp_path: Path
+) -> None:
+    text = f'server = "http://{upstream}"\n[host."http://{proxy.address}"]\ncapabilities = ["pull"]\n'
+    store = await make_store(**hosts(tmp_path, "far.test", text))
+    await store.pull(f"far.test/{pushed.repository}:1")
+    assert proxy.count("/manifests/1").total() == 0
+
+
+async def test_a_mirror_with_damaged_content_is_passed_over(
+    proxy: Proxy, upstream: str, pushed: Pushed, make_store: MakeStore, tmp_path: Path
+) -> None:
+    text = f'server = "http://{upstream}"\n[host."http://{proxy.address}"]\n'
+    store = await make_store(**hosts(tmp_path, "far.test", text))
+    proxy.fault(pushed.layers[1], alter(lambda body: bytes(len(body))))
+    assert (await store.pull(f"far.test/{pushed.repository}:1")).id == pushed.manifest.image_id
+    assert (await store.check()).findings == []
+
+
+async def test_a_configuration_that_cannot_be_read_fails_the_pull_and_not_the_start(
+    upstream: str, pushed: Pushed, make_store: MakeStore, tmp_path: Path
+) -> None:
+    store = await make_store(**conf(tmp_path, "["))
+    with pytest.raises(FailedPrecondition, match=r"registries\.conf cannot be used"):
+        await store.pull(f"{upstream}/{pushed.repository}:1")
+    # It is read again for each pull.
+    conf(tmp_path, "")
+    await store.pull(f"{upstream}/{pushed.repository}:1")
+
+
+async def test_registries_conf_sends_elsewhere_and_blocks(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, tmp_path: Path
+) -> None:
+    text = (
+        f'[[registry]]\nprefix = "far.test/x"\nlocation = "{proxy.address}/r"\ninsecure = true\n'
+        '[[registry]]\nlocation = "bad.test"\nblocked = true\n'
+    )
+    store = await make_store(**conf(tmp_path, text))
+    name = f"far.test/x/{pushed.repository.removeprefix('r/')}:1"
+    assert (await store.pull(name)).repo_tags == (name,)
+    with pytest.raises(PermissionDenied, match="blocked"):
+        await store.pull("bad.test/a:1")
+
+
+async def test_names_without_a_registry_are_looked_for_in_order(
+    proxy: Proxy, upstream: str, pushed: Pushed, layout: LayoutWriter, make_store: MakeStore, tmp_path: Path
+) -> None:
+    registry.push(upstream, layout, pushed.manifest, "short", "1")
+    proxy.fault("/manifests/", status(404), times=99)
+    proxy.fault("/v2/", status(401, {"WWW-Authenticate": 'Basic realm="x"'}), times=99)
+    text = f'unqualified-search-registries = ["{proxy.address}", "{upstream}"]\n'
+    store = await make_store(**conf(tmp_path, text))
+    image = await store.pull("short:1", Credentials("me", "for docker.io"))
+    assert image.repo_tags == (f"{upstream}/short:1",)
+    assert store.find("short:1") == image
+    # What the pull brought along is not for whatever is searched.
+    assert not any("Authorization" in headers for _, headers in proxy.seen)
+    with pytest.raises(NotFound, match=f"{upstream}/none:1.*before that.*{proxy.address}"):
+        await store.pull("none:1")
+    await store.close()
+    again = await make_store(**conf(tmp_path, text))
+    assert again.find("short:1") == image
+
+
+async def test_credentials_of_a_file_are_used_after_the_pull_s_own(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, tmp_path: Path
+) -> None:
+    good = "Basic " + base64.b64encode(b"file:secret").decode()
+
+    async def guard(request: web.Request, answer: web.Response) -> web.StreamResponse:
+        if request.headers.get("Authorization") == good:
+            return answer
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+
+    proxy.fault("/v2/", guard, times=9999)
+    name = f"{proxy.address}/{pushed.repository}:1"
+    store = await make_store(**auth_file(tmp_path, **{proxy.address: "file"}))
+    assert (await store.pull(name)).id == pushed.manifest.image_id
+    await store.remove(name)
+    proxy.seen.clear()
+    assert (await store.pull(name, Credentials("wrong", "wrong"))).id == pushed.manifest.image_id
+    sent = [headers.get("Authorization", "") for _, headers in proxy.seen]
+    assert sent[1] == Credentials("wrong", "wrong").basic()
+    assert sent.count(sent[1]) == 1
+    wrong = await make_store(tmp_path / "wrong", **auth_file(tmp_path, **{proxy.address: "other"}))
+    with pytest.raises(PermissionDenied, match="refuses access"):
+        await wrong.pull(name)
+
+
+async def test_why_there_are_no_credentials_is_told(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, tmp_path: Path
+) -> None:
+    proxy.fault("/v2/", status(401, {"WWW-Authenticate": 'Basic realm="x"'}), times=99)
+    (tmp_path / "auth.json").write_text("{")
+    store = await make_store(auth_files=[tmp_path / "auth.json"])
+    with pytest.raises(PermissionDenied, match=r"no file of this host; .*auth\.json: cannot be read"):
+        await store.pull(f"{proxy.address}/{pushed.repository}:1")
+
+
+class Forward:
+    """An HTTP proxy that takes whole URLs. ``asked`` has them; ``upstream`` is where they lead."""
+
+    def __init__(self, upstream: str) -> None:
+        self.asked: list[str] = []
+        self.address = ""
+        self._upstream = upstream
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.asked.append(str(request.url))
+        url = f"http://{self._upstream}{request.path_qs}"
+        async with (
+            aiohttp.ClientSession(auto_decompress=False) as session,
+            session.get(url, headers={"Accept": request.headers["Accept"]}) as answer,
+        ):
+            kept = {name: answer.headers[name] for name in ("Content-Type",) if name in answer.headers}
+            return web.Response(status=answer.status, body=await answer.read(), headers=kept)
+
+
+async def test_a_proxy_of_the_environment_is_used(
+    upstream: str, pushed: Pushed, make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Forward(upstream)
+    runner = web.ServerRunner(web.Server(forward.handle))
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        monkeypatch.setenv("http_proxy", f"127.0.0.1:{runner.addresses[0][1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        store = await make_store(insecure_registries=["far.test"])
+        assert (await store.pull(f"far.test/{pushed.repository}:1")).id == pushed.manifest.image_id
+    finally:
+        await runner.cleanup()
+    assert forward.asked[0] == f"http://far.test/v2/{pushed.repository}/manifests/1"
+
+
+@dataclass
+class Secure:
+    """A registry behind TLS that wants a client certificate. ``seen``: the subjects of those that came."""
+
+    address: str
+    folder: Path
+    seen: list[str]
+
+
+@pytest.fixture
+async def secure(upstream: str, tmp_path: Path) -> AsyncIterator[Secure]:
+    """Files in its folder: ca.pem, client.pem, client.key, other.pem."""
+    authority = _Authority("authority")
+    server, client, other = authority.issue("server"), authority.issue("client"), _Authority("other")
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    for name, content in {
+        "ca.pem": authority.certificate,
+        "server.pem": server[0] + server[1],
+        "client.pem": client[0],
+        "client.key": client[1],
+        "other.pem": other.certificate,
+    }.items():
+        (folder / name).write_bytes(content)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=folder / "ca.pem")
+    context.load_cert_chain(folder / "server.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    made = Secure("", folder, [])
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        assert request.transport is not None
+        made.seen.append(request.transport.get_extra_info("peercert")["subject"][0][0][1])
+        headers = {key: request.headers[key] for key in ("Accept",) if key in request.headers}
+        async with (
+            aiohttp.ClientSession(auto_decompress=False) as session,
+            session.get(f"http://{upstream}{request.path}", headers=headers) as answer,
+        ):
+            passed = {"Content-Type": answer.headers["Content-Type"]}
+            return web.Response(status=answer.status, body=await answer.read(), headers=passed)
+
+    runner = web.ServerRunner(web.Server(handle))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    made.address = f"127.0.0.1:{runner.addresses[0][1]}"
+    yield made
+    await runner.cleanup()
+
+
+async def test_own_authorities_and_client_certificates_are_used(
+    secure: Secure, pushed: Pushed, make_store: MakeStore, tmp_path: Path
+) -> None:
+    files = f'ca = "{secure.folder}/ca.pem"\nclient = [["{secure.folder}/client.pem", "{secure.folder}/client.key"]]\n'
+    store = await make_store(**hosts(tmp_path, secure.address, f'server = "https://{secure.address}"\n{files}'))
+    assert (await store.pull(f"{secure.address}/{pushed.repository}:1")).id == pushed.manifest.image_id
+    assert set(secure.seen) == {"client"}
+
+
+async def test_docker_s_directories_of_certificates_are_read(
+    secure: Secure, pushed: Pushed, make_store: MakeStore, tmp_path: Path
+) -> None:
+    folder = tmp_path / "docker" / secure.address
+    folder.mkdir(parents=True)
+    for name, source in {"ca.crt": "ca.pem", "me.cert": "client.pem", "me.key": "client.key"}.items():
+        (folder / name).write_bytes((secure.folder / source).read_bytes())
+    store = await make_store(hosts_dirs=[tmp_path / "docker"])
+    assert (await store.pull(f"{secure.address}/{pushed.repository}:1")).id == pushed.manifest.image_id
+
+
+@pytest.mark.parametrize(
+    ("files", "text"),
+    [
+        ('ca = "{}/other.pem"', "is not trusted"),
+        ('ca = "{}/none.pem"', "cannot read the certificates in .*none.pem"),
+        ('ca = "{}/ca.pem"\nclient = "{}/client.pem"', "cannot use the client certificate .*client.pem"),
+        ('ca = "{}/ca.pem"', "127.0.0.1"),
+    ],
+    ids=["another authority", "no file", "no key", "no client certificate"],
+)
+async def test_what_is_wrong_with_the_certificates_is_told(
+    secure: Secure, pushed: Pushed, make_store: MakeStore, tmp_path: Path, files: str, text: str
+) -> None:
+    config = f'server = "https://{secure.address}"\n' + files.replace("{}", str(secure.folder))
+    store = await make_store(attempts=1, **hosts(tmp_path, secure.address, config))
+    with pytest.raises(RegistryUnavailable, match=text):
+        await store.pull(f"{secure.address}/{pushed.repository}:1")
+
+
+async def test_the_check_of_certificates_can_be_left_out(
+    secure: Secure, pushed: Pushed, make_store: MakeStore, tmp_path: Path
+) -> None:
+    files = f'skip_verify = true\nclient = [["{secure.folder}/client.pem", "{secure.folder}/client.key"]]\n'
+    store = await make_store(**hosts(tmp_path, secure.address, f'server = "https://{secure.address}"\n{files}'))
+    assert (await store.pull(f"{secure.address}/{pushed.repository}:1")).id == pushed.manifest.image_id
+
+
+class _Authority:
+    """Issues certificates for 127.0.0.1."""
+
+    def __init__(self, name: str) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        self.certificate = self._signed(self._name, self._key.public_key(), authority=True)
+
+    def issue(self, name: str) -> tuple[bytes, bytes]:
+        """A certificate and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return self._signed(subject, key.public_key(), authority=False), private
+
+    def _signed(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, authority: bool) -> bytes:
+        now = datetime.datetime.now(datetime.UTC)
+        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        built = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        return built.public_bytes(serialization.Encoding.PEM)
