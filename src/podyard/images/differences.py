@@ -92,7 +92,12 @@ def _put(root: _Node, path: bytes, entry: Entry, layer: Layer) -> None:
         there = node.below[name] = _Node()
     elif there.entry is not None and not stat.S_ISDIR(there.entry.mode):
         there.below.clear()
-    there.entry, there.layer = entry, layer
+    there.entry, there.layer = entry._replace(xattrs=_shown(entry.xattrs)), layer
+
+
+def _shown(xattrs: bytes) -> bytes:
+    """The attributes that are seen in a container: not the overlay's own."""
+    return b",".join(one for one in xattrs.split(b",") if not one.startswith(b"trusted.overlay."))
 
 
 def _changes(before: _Node, after: _Node, path: bytes) -> Iterator[Change]:
