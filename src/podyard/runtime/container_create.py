@@ -13,7 +13,7 @@ from podyard.cri import api
 from podyard.errors import FailedPrecondition, InvalidArgument
 from podyard.lifecycle import requests
 from podyard.linux import cgroups
-from podyard.linux.mounts import remove_tree
+from podyard.linux.mounts import remove_tree, unmount_below
 from podyard.model.image import Image
 from podyard.model.records import Container
 from podyard.oci import cdi, idmaps, lsm, mounts
@@ -201,6 +201,8 @@ class CreateContainer(Operation[str]):
             stdin=self.config.stdin,
             stdin_once=self.config.stdin_once,
         )
+        # The container has its own copies of them now; here they would keep the host's directories busy.
+        await asyncio.to_thread(unmount_below, self.bundle / "mounts")
         self.container = replace(self.container, process=created, cgroup=cgroups.of_process(created.pid))
 
     async def delete_process(self) -> None:
