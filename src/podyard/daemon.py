@@ -277,7 +277,7 @@ def _images_in_use(store: Store, engine: Engine) -> set[str]:
     used = store.images_in_use()
     for made, _ in engine.all_in_flight():
         if isinstance(made, CreateContainer):
-            used |= {made.container.image_id, *made.container.volume_images}
+            used |= {made.container.image_id, *made.container.volume_images.values()}
     return used
 
 

@@ -164,7 +164,7 @@ async def test_the_images_specification_comes_back(ours: Kit) -> None:
         runtime_handler="second",
         image_ref=image.id,
     )
-    volume = api.Mount(container_path="/v", image=spec)
+    volume = api.Mount(container_path="/v", image=spec, readonly=True)
     status = await ours.status(await ours.create(sandbox_id, ["true"], image=spec, mounts=[volume]))
     assert (status.image, list(status.mounts)) == (spec, [volume])
 
@@ -177,7 +177,7 @@ async def test_another_image_than_the_one_that_is_meant(ours: Kit, images: Image
     with pytest.raises(FailedPrecondition, match="pull it again"):
         await ours.create(sandbox_id, ["true"], image=wrong)
     with pytest.raises(FailedPrecondition, match="pull it again"):
-        await ours.create(sandbox_id, ["true"], mounts=[api.Mount(container_path="/v", image=wrong)])
+        await ours.create(sandbox_id, ["true"], mounts=[api.Mount(container_path="/v", image=wrong, readonly=True)])
 
 
 async def test_the_signal_that_the_request_wants(ours: Kit) -> None:
@@ -264,9 +264,10 @@ async def test_a_volume_with_mappings_of_its_own(ours: Kit) -> None:
 async def test_an_image_as_a_volume(ours: Kit, images: Images) -> None:
     await ours.client.images.pull_image(images.layered)
     sandbox_id = await ours.sandbox()
-    volume = api.Mount(container_path="/image", image=api.ImageSpec(image=images.layered))
+    volume = api.Mount(container_path="/image", image=api.ImageSpec(image=images.layered), readonly=True)
     script = "cat /image/a/replaced; ls /image; touch /image/x 2>&1; /image/bin/busybox echo ran 2>&1; sleep 1000"
     container_id = await ours.start(sandbox_id, ["sh", "-c", script], mounts=[volume])
+    volume.image.image_ref = (await ours.client.images.image_status(images.layered)).image.id
     await ours.client.images.remove_image(images.layered)
     assert await ours.exec(container_id, "cat", "/image/opaque/new") == "new\n"
     assert list((await ours.status(container_id)).mounts) == [volume]
@@ -282,7 +283,10 @@ async def test_a_directory_of_an_image_as_a_volume(ours: Kit, images: Images) ->
     await ours.client.images.pull_image(images.configured)
     sandbox_id = await ours.sandbox()
     volume = api.Mount(
-        container_path="/v", image=api.ImageSpec(image=images.configured), image_sub_path="etc/../volume"
+        container_path="/v",
+        image=api.ImageSpec(image=images.configured),
+        image_sub_path="etc/../volume",
+        readonly=True,
     )
     assert await ours.shell(sandbox_id, "cat /v/file; ls /v", mounts=[volume]) == "in the volume\nfile\n"
 
@@ -290,14 +294,14 @@ async def test_a_directory_of_an_image_as_a_volume(ours: Kit, images: Images) ->
 @pytest.mark.parametrize("path", ["no/such/directory", "etc/passwd", "../../../../../../../../sys/kernel"])
 async def test_a_directory_that_an_image_has_not(ours: Kit, path: str) -> None:
     sandbox_id = await ours.sandbox()
-    volume = api.Mount(container_path="/v", image=api.ImageSpec(image=ours.image), image_sub_path=path)
+    volume = api.Mount(container_path="/v", image=api.ImageSpec(image=ours.image), image_sub_path=path, readonly=True)
     with pytest.raises(InvalidArgument, match=f"{path}.*is no directory there"):
         await ours.create(sandbox_id, ["true"], mounts=[volume])
 
 
 async def test_a_volumes_image_that_is_not_here(ours: Kit) -> None:
     sandbox_id = await ours.sandbox()
-    volume = api.Mount(container_path="/v", image=api.ImageSpec(image="localhost:1/no-such-image:1"))
+    volume = api.Mount(container_path="/v", image=api.ImageSpec(image="localhost:1/no-such-image:1"), readonly=True)
     with pytest.raises(NotFound, match="no-such-image"):
         await ours.create(sandbox_id, ["true"], mounts=[volume])
 
@@ -305,7 +309,7 @@ async def test_a_volumes_image_that_is_not_here(ours: Kit) -> None:
 async def test_nothing_of_a_volume_is_left(own: Podyard, ours: Kit) -> None:
     sandbox_id = await ours.sandbox()
     volumes = [
-        api.Mount(container_path="/image", image=api.ImageSpec(image=ours.image), image_sub_path="etc"),
+        api.Mount(container_path="/image", image=api.ImageSpec(image=ours.image), image_sub_path="etc", readonly=True),
         api.Mount(container_path="/deep", host_path=str(ours.folder), readonly=True, recursive_read_only=True),
     ]
     container_id = await ours.start(sandbox_id, ["true"], mounts=volumes)

@@ -186,6 +186,7 @@ async def test_an_image_as_a_volume(kit: Kit, images: Images) -> None:
         container_path="/image",
         image=api.ImageSpec(image=images.configured),
         image_sub_path="volume",
+        readonly=True,
         uidMappings=[MAPPING],
         gidMappings=[MAPPING],
     )
@@ -235,7 +236,7 @@ async def test_killed_at_a_step_podyard_takes_back_what_it_made(own: Podyard, ki
     volumes = [
         api.Mount(container_path="/m", host_path=str(kit.folder), uidMappings=[MAPPING], gidMappings=[MAPPING]),
         api.Mount(container_path="/r", host_path=str(kit.folder), readonly=True, recursive_read_only=True),
-        api.Mount(container_path="/i", image=api.ImageSpec(image=kit.image), image_sub_path="etc"),
+        api.Mount(container_path="/i", image=api.ImageSpec(image=kit.image), image_sub_path="etc", readonly=True),
     ]
     shared = options(pid=api.POD)
     request = kit.sandbox_config(linux=pod(shared))

@@ -57,8 +57,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     boot_id: str
     stop_signal: str
-    volume_images: tuple[str, ...] = ()
-    """The ids of the images that it has mounted as volumes."""
+    volume_images: dict[str, str] = {}
+    """The id of each image that it has mounted as a volume, by the name that the request gives it."""
     log_path: str = ""
     cgroup: str = ""
     process: Process | None = None

@@ -185,6 +185,8 @@ def _check_source(mount: api.Mount, own: IdMap | None, where: str, destination: 
         return
     if mount.host_path:
         raise InvalidArgument(f"{where}: it has both image and host_path")
+    if not mount.readonly:
+        raise InvalidArgument(f"{where}: an image cannot be written to, so the mount must be readonly")
     if mount.propagation != api.PROPAGATION_PRIVATE:
         raise InvalidArgument(f"{where}: an image has no propagation but the private one")
     if "\0" in mount.image_sub_path or mount.image_sub_path.startswith("/"):

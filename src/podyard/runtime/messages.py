@@ -91,7 +91,7 @@ def container_status(record: Container, config: api.ContainerConfig) -> api.Cont
         message=record.message,
         labels=config.labels,
         annotations=config.annotations,
-        mounts=config.mounts,
+        mounts=[_mount(mount, record) for mount in config.mounts],
         log_path=record.log_path,
         resources=api.ContainerResources(linux=resources.effective(record, config)),
         user=api.ContainerUser(
@@ -99,6 +99,17 @@ def container_status(record: Container, config: api.ContainerConfig) -> api.Cont
         ),
         stop_signal=api.Signal.Value(f"SIGNAL_{record.stop_signal}"),
     )
+
+
+def _mount(mount: api.Mount, record: Container) -> api.Mount:
+    """A mount as it was asked for, and which image it is (Kubernetes enhancement 5365)."""
+    image_id = record.volume_images.get(mount.image.image)
+    if image_id is None:
+        return mount
+    told = api.Mount()
+    told.CopyFrom(mount)
+    told.image.image_ref = image_id
+    return told
 
 
 def sandbox_attributes(id_: str, config: api.PodSandboxConfig) -> api.PodSandboxAttributes:

@@ -199,7 +199,7 @@ class Store:
     def images_in_use(self) -> set[str]:
         """The ids of the images whose layers a container's root file system or one of its volumes is made of."""
         records = [entry.record for entry in self.containers.values()]
-        return {image for record in records for image in (record.image_id, *record.volume_images)}
+        return {image for record in records for image in (record.image_id, *record.volume_images.values())}
 
     def _tell(self, change: Change) -> None:
         for observer in self.observers:

@@ -56,7 +56,6 @@ def prepare(requested: Iterable[api.Mount], places: Places) -> list[api.Mount]:
         copy.CopyFrom(mount)
         if mounts.has_image(mount):
             copy.host_path = str(_mount_image(mount, str(number), places))
-            copy.readonly = True
         else:
             copy.host_path = str(_resolve(mount))
             if mount.selinux_relabel and places.label:

@@ -34,7 +34,7 @@ MAP = IdMap((RANGE,), (RANGE,))
 
 
 def volume(image: str, **fields: Any) -> api.Mount:
-    return api.Mount(container_path="/a", image=api.ImageSpec(image=image), **fields)
+    return api.Mount(container_path="/a", image=api.ImageSpec(image=image), **{"readonly": True, **fields})
 
 
 def test_what_every_container_has(facts: Facts) -> None:
@@ -115,6 +115,7 @@ def test_the_options_of_a_mount(facts: Facts, mount: api.Mount, options: list[st
         (bind("/a", recursive_read_only=True), InvalidArgument, "needs readonly"),
         (bind("/a", recursive_read_only=True, readonly=True), FailedPrecondition, "recursive_read_only needs Linux"),
         (bind("/a", image=api.ImageSpec(image="x")), InvalidArgument, "both image and host_path"),
+        (volume("x", readonly=False), InvalidArgument, "must be readonly"),
         (volume("x", propagation=api.PROPAGATION_BIDIRECTIONAL), InvalidArgument, "no propagation but"),
         (volume("x", image_sub_path="/etc"), InvalidArgument, "relative to the image"),
         (volume("x", uidMappings=[MAPPING], gidMappings=[MAPPING]), InvalidArgument, "those of its pod"),

@@ -49,7 +49,7 @@ class ContainerCalls(Calls):
             image_ref=image.repo_digests[0] if image.repo_digests else image.id,
             created_at=now(),
             boot_id=context.boot_id,
-            volume_images=tuple(sorted({volume.id for volume in volume_images.values()})),
+            volume_images={name: volume.id for name, volume in volume_images.items()},
             stop_signal=_stop_signal(config, context.images.image_config(image).stop_signal),
             log_path=_log_path(sandbox.config, config),
         )
