@@ -19,7 +19,7 @@ from podyard.errors import FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
     from podyard.client import Client
-    from podyard.manifest.model import Pod
+    from podyard.manifest.model import Container, Pod
     from podyard.pods import PodEngine, PodView
 
 
@@ -118,3 +118,10 @@ def _tell_of_restarts(pods: list[Pod], settings: Settings) -> None:
             f"Containers of {', '.join(names)} that end stay ended: only podyard run -f starts them again.",
             file=sys.stderr,
         )
+    probed = [pod.full_name for pod in pods if any(_has_probes(container) for container in pod.all_containers())]
+    if probed and settings.for_people:
+        print(f"Probes of {', '.join(probed)} are run only while podyard run -f or podyard node runs.", file=sys.stderr)
+
+
+def _has_probes(container: Container) -> bool:
+    return any((container.startup_probe, container.liveness_probe, container.readiness_probe))

@@ -54,7 +54,8 @@ class Decoder:
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin in (UnionType, typing.Union):
             # a field's None stands for "not given", which never comes here
-            return self._decode(next(argument for argument in arguments if argument is not NoneType), node, path)
+            given = [argument for argument in arguments if argument is not NoneType]
+            return self._decode(given[0], node, path) if len(given) == 1 else self._either(given, node, path)
         if origin is typing.Literal:
             decoded = self._literal(arguments, node, path)
         elif origin is tuple:
@@ -126,6 +127,14 @@ class Decoder:
         except ValueError as error:
             self._fault(node, path, str(error))
             return None
+
+    def _either(self, kinds: list[type], node: Node, path: str) -> Any:
+        """A port is a number or a name."""
+        if type(node.value) in kinds:
+            return node.value
+        names = " or ".join(_NAMES[kind] for kind in kinds)
+        self._fault(node, path, f"expected {names}, got {_describe(node)}")
+        return None
 
     def _scalar(self, kind: type, node: Node, path: str) -> Any:
         if type(node.value) is kind:

@@ -1,10 +1,13 @@
 """Pods carried out over any CRI endpoint: the part of a kubelet that concerns one Pod.
 
-    engine     PodEngine: run, supervise, find, list, stop, remove
+    engine     PodEngine: run, supervise, keep, find, list, stop, remove, discard
     start      the steps that start a Pod, in their order;  launch: those that start one container
+    keep       what to do with a Pod that is there already
     supervise  containers that end are started again;  restarts: when
+    prober     containers are probed;  probes: what the answers mean;  actions: what probes and hooks do
+    board      what is known of containers beside what the endpoint tells
     inventory  which Pods there are, from the endpoint's lists;  views: how they are shown
-    removal    stop and remove;  cleanup: of old attempts at a container
+    removal    stop and remove;  stopping: one container;  cleanup: of old attempts at a container
     volumes    the host side of volumes;  folders: where a Pod's files are;  host: what must be known of the node
     logs       container logs, read and followed;  loglines: their format
 
@@ -12,18 +15,21 @@ It knows the runtime only through ``podyard.client``, so it works with container
 this host: the endpoint's containers must run here.
 """
 
+from podyard.pods.board import Board, Waiting
 from podyard.pods.engine import PodEngine
 from podyard.pods.loglines import LogLine
 from podyard.pods.logs import follow, previous, read_lines
 from podyard.pods.views import ContainerView, PodEvent, PodView, RunningPod
 
 __all__ = [
+    "Board",
     "ContainerView",
     "LogLine",
     "PodEngine",
     "PodEvent",
     "PodView",
     "RunningPod",
+    "Waiting",
     "follow",
     "previous",
     "read_lines",

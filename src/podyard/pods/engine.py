@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -15,17 +15,19 @@ from podyard.manifest.model import Pod
 from podyard.manifest.translate import pod_hash
 from podyard.manifest.translate.labels import MANIFEST_HASH
 from podyard.pods import removal
+from podyard.pods.board import Board
 from podyard.pods.folders import Folders
 from podyard.pods.host import read_host
 from podyard.pods.inventory import Inventory
+from podyard.pods.keep import can_go_on, has_ended, is_of
 from podyard.pods.launch import Launcher
 from podyard.pods.loglines import LogLine
 from podyard.pods.logs import follow
 from podyard.pods.patience import patiently
 from podyard.pods.restarts import BackOffPolicy
-from podyard.pods.start import start
+from podyard.pods.start import start, start_init_containers, start_sandbox
 from podyard.pods.steps import Steps
-from podyard.pods.supervise import POLL, Supervisor
+from podyard.pods.supervise import POLL, Pause, Supervisor, just_wait
 from podyard.pods.views import OnEvent, PodView, RunningPod, ignore
 
 ROOT = Path("/var/lib/podyard/pods")
@@ -96,7 +98,48 @@ class PodEngine:
                 await patiently(lambda: launcher.adopt(running.sandbox_id))
             except NotFound:
                 return  # removed in the meantime
-            await Supervisor(self._client, launcher, steps, self._back_off, self._poll).watch()
+            await Supervisor(self._client, launcher, steps, self._back_off, poll=self._poll).watch()
+
+    async def keep(
+        self,
+        pod: Pod,
+        *,
+        owned: Callable[[PodView], bool],
+        on_event: OnEvent = ignore,
+        board: Board | None = None,
+        pause: Pause = just_wait,
+    ) -> bool:
+        """Have a Pod run, and look after it as ``supervise`` does: what is there of this manifest goes on unchanged.
+
+        ``owned``: which Pods of that name may be removed, since they are of an earlier manifest. ``board`` is kept up
+        to date. Returns True when the Pod has ended for good, and its sandbox was stopped; False when the sandbox is
+        gone or was stopped by somebody. Raises AlreadyExists when a Pod of that name runs that is not owned,
+        FailedPrecondition when somebody else looks after it, else the error of the step that failed.
+        """
+        name, namespace, steps = pod.metadata.name, pod.metadata.namespace, Steps(on_event)
+        with self._folders.exclusive(namespace, name) as mine:
+            if not mine:
+                raise FailedPrecondition(f"another podyard starts or supervises the pod {pod.full_name}")
+            found = await self._found(pod, owned, steps)
+            if found is None or not has_ended(found, pod):
+                launcher = await self._launcher(pod, found.uid if found else str(uuid.uuid4()), steps, board)
+                if found is None:
+                    await start_sandbox(launcher, steps)
+                else:
+                    await launcher.adopt(found.sandbox_id)
+                await start_init_containers(self._client, launcher, steps, self._back_off)
+                watch = Supervisor(self._client, launcher, steps, self._back_off, poll=self._poll, pause=pause)
+                await watch.watch()
+            views = [view for view in await self.find(name, namespace) if is_of(view, pod)]
+            ended = any(has_ended(view, pod) for view in views)
+            for view in views if ended else []:
+                if view.ready and (failures := await removal.stop_pod(self._client, view, None, steps)):
+                    raise removal.combined(failures)
+            return ended
+
+    async def discard(self, view: PodView, *, on_event: OnEvent = ignore) -> None:
+        """Stop this very Pod and remove it with its directories. Raises what failed, all of it in one error."""
+        await self._discard(view, Steps(on_event))
 
     async def find(self, name: str, namespace: str | None = None) -> list[PodView]:
         """The Pods of that name, of all namespaces or of one, whoever made them."""
@@ -167,14 +210,39 @@ class PodEngine:
         if failures:
             raise removal.combined(failures)
 
+    async def _found(self, pod: Pod, owned: Callable[[PodView], bool], steps: Steps) -> PodView | None:
+        """What is there of a Pod and can be used, or has ended for good; other Pods of its name are removed."""
+        usable: PodView | None = None
+        for view in await self.find(pod.metadata.name, pod.metadata.namespace):
+            if not owned(view):
+                if view.ready:
+                    raise AlreadyExists(
+                        f"another pod {view.full_name} runs already (sandbox {view.sandbox_id[:12]}), which is not of "
+                        f"this manifest: remove it with podyard rm {view.full_name}, or name this one otherwise"
+                    )
+                continue
+            folder = self._folders.of(view.namespace, view.name, view.uid)
+            if usable is None and is_of(view, pod) and (has_ended(view, pod) or can_go_on(view, folder)):
+                usable = view
+            else:
+                await self._discard(view, steps)
+        return usable
+
+    async def _discard(self, view: PodView, steps: Steps) -> None:
+        await self._announce_stop(view)
+        if failures := await removal.remove_pod(self._client, view, None, steps):
+            raise removal.combined(failures)
+        with steps.step("removing the files of", view.full_name):
+            await removal.remove_folder(self._folders.of(view.namespace, view.name, view.uid))
+
     async def _announce_stop(self, pod: PodView) -> None:
         await asyncio.to_thread(self._folders.announce_stop, pod.namespace, pod.name, pod.uid)
 
-    async def _launcher(self, pod: Pod, uid: str, steps: Steps) -> Launcher:
+    async def _launcher(self, pod: Pod, uid: str, steps: Steps, board: Board | None = None) -> Launcher:
         host = await asyncio.to_thread(read_host)
         pod = replace(pod, metadata=replace(pod.metadata, uid=uid))
         folder = self._folders.of(pod.metadata.namespace, pod.metadata.name, uid)
-        return Launcher(self._client, pod, folder, host, steps)
+        return Launcher(self._client, pod, folder, host, steps, board=board)
 
     async def _view(self, name: str, namespace: str, sandbox_id: str) -> RunningPod:
         for view in await self.find(name, namespace):

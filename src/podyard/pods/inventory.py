@@ -14,6 +14,7 @@ from podyard.errors import InvalidArgument, NotFound
 from podyard.manifest.translate import labels
 from podyard.pods.folders import Folders
 from podyard.pods.patience import patiently
+from podyard.pods.stopping import pre_stop_of
 from podyard.pods.termination import termination_message
 from podyard.pods.views import ContainerKind, ContainerView, PodView
 
@@ -111,6 +112,8 @@ class Inventory:
             init=kind != "container",
             kind=kind,
             image=container.image.user_specified_image or container.image.image,
+            image_ref=status.image_ref,
+            pre_stop=pre_stop_of(container.annotations),
             message=message,
             grace=_grace(container.annotations),
             created_at=status.created_at,

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from podyard.client import Client
 from podyard.cri import api
-from podyard.errors import DeadlineExceeded, NotFound, Unimplemented
-from podyard.manifest.model import Container, Pod, VolumeMount
+from podyard.errors import DeadlineExceeded, FailedPrecondition, NotFound, PodyardError, Unimplemented
+from podyard.manifest.model import Container, LifecycleHandler, Pod, VolumeMount
 from podyard.manifest.translate import (
     HostFacts,
     ImageFacts,
@@ -18,12 +18,18 @@ from podyard.manifest.translate import (
     container_config,
     environment,
     hosts_file,
+    labels,
     sandbox_config,
 )
 from podyard.pods import volumes
+from podyard.pods.actions import Actions
+from podyard.pods.board import Board
 from podyard.pods.folders import PodFolder
 from podyard.pods.steps import Steps
+from podyard.pods.stopping import stop_container
 
+HOOK_LIMIT = 3600
+"""Seconds for a postStart hook: a bound for what a kubelet waits for without one."""
 VOLUME_LIMIT = 120.0
 """Seconds for the host side of volumes: a hung network file system must not hang more than this."""
 
@@ -34,9 +40,19 @@ T = TypeVar("T")
 class Launcher:
     """Makes the sandbox and starts containers of a Pod (which has its uid)."""
 
-    def __init__(self, client: Client, pod: Pod, folder: PodFolder, host: HostFacts, steps: Steps) -> None:
+    def __init__(
+        self,
+        client: Client,
+        pod: Pod,
+        folder: PodFolder,
+        host: HostFacts,
+        steps: Steps,
+        *,
+        board: Board | None = None,
+    ) -> None:
         self.pod = pod
         self.folder = folder
+        self.board = board or Board()
         self._client = client
         self._host = host
         self._steps = steps
@@ -87,15 +103,45 @@ class Launcher:
         await _in_thread(_write_hosts, self.folder, text)
 
     async def launch(self, container: Container, attempt: int) -> str:
-        """Make and start one attempt at a container; its id."""
+        """Make and start one attempt at a container, and run its postStart hook; its id.
+
+        A container whose hook fails is stopped again.
+        """
+        name, reason = container.name, self.board.reason
         if container.image not in self._images:
-            await self._fetch(container)
-        with self._steps.step("creating the container", container.name) as note:
+            with reason(name, "ErrImageNeverPull" if container.pull_policy == "Never" else "ErrImagePull"):
+                await self._fetch(container)
+        with reason(name, "CreateContainerConfigError"):
+            check_non_root(self.pod, container, self._images[container.image])
+        with reason(name, "CreateContainerError"), self._steps.step("creating the container", name) as note:
             container_id = await self._create(container, attempt)
             note.detail = container_id[:12]
-        with self._steps.step("starting the container", container.name):
+        with reason(name, "RunContainerError"), self._steps.step("starting the container", name):
             await self._client.runtime.start_container(container_id)
+        if container.lifecycle.post_start is not None:
+            with reason(name, "PostStartHookError"), self._steps.step("running the postStart hook of", name):
+                await self._post_start(container, container.lifecycle.post_start, container_id)
+        self.board.runs(name)
         return container_id
+
+    async def stop(self, container: Container, container_id: str, grace: int) -> None:
+        """Stop a container that runs, its preStop hook first. ``grace``: seconds."""
+        hook = container.lifecycle.pre_stop
+        if hook is not None:
+            hook = labels.with_port_number(container, hook)
+        await stop_container(
+            self._client, container_id, container.name, grace, hook=hook, ips=self.ips, steps=self._steps
+        )
+
+    async def _post_start(self, container: Container, hook: LifecycleHandler, container_id: str) -> None:
+        (action,) = hook.actions
+        try:
+            failure = await Actions(self._client, self.ips).perform(action, container_id, container, HOOK_LIMIT)
+        except PodyardError as error:
+            failure = str(error)
+        if failure:
+            await self.stop(container, container_id, self.pod.spec.termination_grace_period_seconds)
+            raise FailedPrecondition(f"the hook failed and the container was stopped: {failure}")
 
     def forget_image(self, container: Container) -> None:
         """Look at the container's image again before it is started the next time, as its pull policy says."""

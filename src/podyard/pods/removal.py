@@ -9,13 +9,11 @@ from typing import Any
 
 from podyard.client import Client
 from podyard.errors import NotFound, PodyardError
-from podyard.pods.folders import Folders
+from podyard.pods.folders import Folders, PodFolder
 from podyard.pods.host_mounts import remove_tree
 from podyard.pods.steps import Steps
+from podyard.pods.stopping import LEAST, stop_container
 from podyard.pods.views import ContainerView, PodView
-
-_SIDECAR_GRACE = 2
-"""Seconds that a sidecar gets at least: the containers may have used up the Pod's."""
 
 
 async def stop_pod(client: Client, pod: PodView, grace: int | None, steps: Steps) -> list[PodyardError]:
@@ -26,11 +24,12 @@ async def stop_pod(client: Client, pod: PodView, grace: int | None, steps: Steps
     lasting = [view for view in pod.containers if view.state in ("running", "unknown")]
     mains = [view for view in lasting if view.kind != "sidecar"]
     began = time.monotonic()
-    failures = await _all(_stop(client, view, _given(view, grace), steps) for view in mains)
+    failures = await _all(_stop(client, pod, view, _given(view, grace), steps) for view in mains)
     for view in reversed([view for view in lasting if view.kind == "sidecar"]):
         left = _given(view, grace) - int(time.monotonic() - began)
-        least = _SIDECAR_GRACE if _given(view, grace) > 0 else 0
-        failures += await _all([_stop(client, view, max(left, least), steps)])
+        # The containers may have used up the Pod's time.
+        least = LEAST if _given(view, grace) > 0 else 0
+        failures += await _all([_stop(client, pod, view, max(left, least), steps)])
     for sandbox_id in pod.sandboxes:
         failures += await _all([_stop_sandbox(client, pod, sandbox_id, steps)])
     return failures
@@ -61,6 +60,12 @@ async def remove_folders(folders: Folders, namespace: str, name: str, steps: Ste
     return failures
 
 
+async def remove_folder(folder: PodFolder) -> None:
+    """Remove the directories of one Pod: volumes, managed files, logs."""
+    for path in (folder.path, folder.logs):
+        await asyncio.to_thread(remove_tree, path)
+
+
 def combined(failures: list[PodyardError]) -> PodyardError:
     """The first failure, with the texts of the others."""
     texts = dict.fromkeys(str(failure) for failure in failures)
@@ -73,9 +78,10 @@ def _given(view: ContainerView, grace: int | None) -> int:
     return view.grace if grace is None else grace
 
 
-async def _stop(client: Client, view: ContainerView, grace: int, steps: Steps) -> None:
+async def _stop(client: Client, pod: PodView, view: ContainerView, grace: int, steps: Steps) -> None:
+    hook = view.pre_stop if view.state == "running" else None
     with steps.step("stopping the container", view.name):
-        await _gone(client.runtime.stop_container(view.id, grace))
+        await _gone(stop_container(client, view.id, view.name, grace, hook=hook, ips=pod.ips, steps=steps))
 
 
 async def _stop_sandbox(client: Client, pod: PodView, sandbox_id: str, steps: Steps) -> None:

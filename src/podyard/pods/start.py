@@ -1,4 +1,4 @@
-"""What ``podyard run`` does: the steps that start a Pod."""
+"""The steps that start a Pod."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import time
 
 from podyard.client import Client
+from podyard.cri import api
 from podyard.errors import FailedPrecondition, PodyardError
 from podyard.manifest.model import Container, is_sidecar
 from podyard.pods.cleanup import discard_attempt
-from podyard.pods.host_mounts import remove_tree
 from podyard.pods.launch import Launcher
 from podyard.pods.patience import until_ended
+from podyard.pods.removal import remove_folder
 from podyard.pods.restarts import BackOff, BackOffPolicy, starts_again
 from podyard.pods.steps import Steps
 
@@ -22,8 +23,16 @@ async def start(client: Client, launcher: Launcher, steps: Steps, back_off: Back
     Raises the error of the step that failed. What was made by then stays for inspection, but for directories that no
     sandbox uses.
     """
-    pod = launcher.pod
     await launcher.fetch_images()
+    await start_sandbox(launcher, steps)
+    await start_init_containers(client, launcher, steps, back_off)
+    for container in launcher.pod.spec.containers:
+        await launcher.launch(container, 0)
+
+
+async def start_sandbox(launcher: Launcher, steps: Steps) -> None:
+    """Make a Pod's volumes and its sandbox."""
+    pod = launcher.pod
     try:
         with steps.step("preparing the volumes of", pod.full_name):
             await launcher.prepare_volumes()
@@ -32,26 +41,56 @@ async def start(client: Client, launcher: Launcher, steps: Steps, back_off: Back
             note.detail = " ".join([launcher.sandbox_id[:12], *launcher.ips])
     except PodyardError:
         if not launcher.sandbox_id:
-            for path in (launcher.folder.path, launcher.folder.logs):
-                await asyncio.to_thread(remove_tree, path)
+            await remove_folder(launcher.folder)
         raise
-    for container in pod.spec.init_containers:
-        if is_sidecar(container):
+
+
+async def start_init_containers(client: Client, launcher: Launcher, steps: Steps, back_off: BackOffPolicy) -> None:
+    """Run a Pod's init containers in their order, sidecars among them, going on where an earlier start ended.
+
+    Raises FailedPrecondition when one has failed for good.
+    """
+    if not launcher.pod.spec.init_containers:
+        return
+    last = await last_attempts(client, launcher.sandbox_id)
+    for container in launcher.pod.spec.init_containers:
+        found = last.get(container.name)
+        if not is_sidecar(container):
+            await _run_init(client, launcher, steps, container, back_off=BackOff(back_off), found=found)
+        elif found is None:
             await launcher.launch(container, 0)
-        else:
-            await _run_init(client, launcher, steps, container, BackOff(back_off))
-    for container in pod.spec.containers:
-        await launcher.launch(container, 0)
 
 
-async def _run_init(client: Client, launcher: Launcher, steps: Steps, container: Container, back_off: BackOff) -> None:
+async def last_attempts(client: Client, sandbox_id: str) -> dict[str, api.Container]:
+    """The newest attempt at each container in a sandbox, by name."""
+    containers = await client.runtime.list_containers(api.ContainerFilter(pod_sandbox_id=sandbox_id))
+    return {
+        container.metadata.name: container
+        for container in sorted(containers, key=lambda container: container.metadata.attempt)
+    }
+
+
+async def _run_init(
+    client: Client,
+    launcher: Launcher,
+    steps: Steps,
+    container: Container,
+    *,
+    back_off: BackOff,
+    found: api.Container | None,
+) -> None:
     """Run an init container until it succeeds, as often as the restart policy allows.
 
-    Raises FailedPrecondition when it has failed for good.
+    ``found``: the attempt that is there. Raises FailedPrecondition when it has failed for good.
     """
     attempt = 0
+    if found is not None:
+        attempt = found.metadata.attempt
+        if found.state not in (api.CONTAINER_RUNNING, api.CONTAINER_EXITED):
+            found, attempt = None, attempt + 1  # it was never started
     while True:
-        container_id = await launcher.launch(container, attempt)
+        container_id = await launcher.launch(container, attempt) if found is None else found.id
+        found = None
         began = time.monotonic()
         status = await until_ended(client, container_id)
         seconds = time.monotonic() - began
@@ -69,6 +108,8 @@ async def _run_init(client: Client, launcher: Launcher, steps: Steps, container:
         wait = back_off.wait(status.finished_at / 1e9, time.time())
         text = f"{failure}; starting it again in {wait:.0f} s"
         steps.tell("running the init container", container.name, "failed", detail=text, seconds=seconds)
+        if wait:
+            launcher.board.backs_off(container.name, wait)
         await asyncio.sleep(wait)
         if attempt > 0:
             await discard_attempt(client, launcher, container.name, attempt - 1)

@@ -1,9 +1,10 @@
-"""While a Pod runs: containers that end are started again as its restart policy says."""
+"""While a Pod runs: containers are probed, and those that end are started again as its restart policy says."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
 
 from podyard.client import Client
@@ -14,21 +15,43 @@ from podyard.manifest.translate import kind_of
 from podyard.pods.cleanup import discard_attempt
 from podyard.pods.launch import Launcher
 from podyard.pods.patience import patiently
+from podyard.pods.prober import Prober
 from podyard.pods.restarts import BackOff, BackOffPolicy, starts_again
+from podyard.pods.start import last_attempts
 from podyard.pods.steps import Steps
+
+Pause = Callable[[str, float], Awaitable[None]]
+"""Wait for that many seconds, or until something happens in the sandbox of that id."""
 
 POLL = 1.0
 """Seconds between two looks: as often as a kubelet looks."""
 
 
+async def just_wait(sandbox_id: str, seconds: float) -> None:
+    """A ``Pause`` for whoever follows no events."""
+    await asyncio.sleep(seconds)
+
+
 class Supervisor:
     """Watches one Pod."""
 
-    def __init__(self, client: Client, launcher: Launcher, steps: Steps, back_off: BackOffPolicy, poll: float) -> None:
+    def __init__(
+        self,
+        client: Client,
+        launcher: Launcher,
+        steps: Steps,
+        back_off: BackOffPolicy,
+        *,
+        poll: float,
+        pause: Pause = just_wait,
+    ) -> None:
         self._client = client
         self._launcher = launcher
         self._steps = steps
         self._poll = poll
+        self._pause = pause
+        self._board = launcher.board
+        self._prober = Prober(client, launcher, steps)
         self._waits = {container.name: BackOff(back_off) for container in self._watched(launcher.pod)}
         self._grace = launcher.pod.spec.termination_grace_period_seconds
         self._due: dict[str, float] = {}
@@ -37,14 +60,22 @@ class Supervisor:
     async def watch(self) -> None:
         """Return when all containers have ended and none is to be started again, or the sandbox is gone or stopped.
 
-        While somebody stops the Pod nothing is started again. What cannot be started again is tried again later.
-        Raises what the endpoint answers when it cannot be asked.
+        Containers that run are probed. While somebody stops the Pod nothing is probed or started again. What cannot be
+        started is tried again later. Raises what the endpoint answers when it cannot be asked.
         """
+        try:
+            await self._watch()
+        finally:
+            await self._prober.close()
+
+    async def _watch(self) -> None:
         while await patiently(self._sandbox_lives):
             if self._launcher.folder.stopping.exists():
-                await asyncio.sleep(self._poll)
+                await self._prober.look({})
+                await self._rest()
                 continue
             last = await patiently(self._last_attempts)
+            await self._probe(last)
             mains = self._launcher.pod.spec.containers
             ended = [await self._look_at(container, last.get(container.name)) for container in mains]
             if all(ended):
@@ -53,7 +84,19 @@ class Supervisor:
             for container in self._watched(self._launcher.pod):
                 if is_sidecar(container):
                     await self._look_at(container, last.get(container.name))
-            await asyncio.sleep(self._poll)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        await self._pause(self._launcher.sandbox_id, self._poll)
+
+    async def _probe(self, last: Mapping[str, api.Container]) -> None:
+        watched = {container.name: container for container in self._watched(self._launcher.pod)}
+        running = {
+            found.id: watched[name]
+            for name, found in last.items()
+            if found.state == api.CONTAINER_RUNNING and name in watched
+        }
+        await self._prober.look(running)
 
     @staticmethod
     def _watched(pod: Pod) -> list[Container]:
@@ -67,12 +110,7 @@ class Supervisor:
         return response.status.state == api.SANDBOX_READY
 
     async def _last_attempts(self) -> dict[str, api.Container]:
-        in_sandbox = api.ContainerFilter(pod_sandbox_id=self._launcher.sandbox_id)
-        containers = await self._client.runtime.list_containers(in_sandbox)
-        return {
-            container.metadata.name: container
-            for container in sorted(containers, key=lambda container: container.metadata.attempt)
-        }
+        return await last_attempts(self._client, self._launcher.sandbox_id)
 
     async def _look_at(self, container: Container, last: api.Container | None) -> bool:
         """Start a container again if it is time. Whether it has ended for good."""
@@ -89,14 +127,19 @@ class Supervisor:
                 return False  # removed just now: the next look will tell
             exit_code, finished_at = status.exit_code, status.finished_at / 1e9
             self._report(status)
+            if status.id in self._board.unhealthy:
+                exit_code = exit_code or 1
         kind, policy = kind_of(self._launcher.pod, container), self._launcher.pod.spec.restart_policy
-        if not starts_again(policy, kind, exit_code):
+        if last is not None and not starts_again(policy, kind, exit_code):
             return True
         now = time.time()
         if container.name not in self._due:
             wait = self._waits[container.name].wait(finished_at, now)
             self._due[container.name] = now + wait
-            self._steps.tell("starting again", container.name, detail=f"in {wait:.0f} s" if wait else "at once")
+            if wait:
+                self._board.backs_off(container.name, wait)
+            if last is not None:
+                self._steps.tell("starting again", container.name, detail=f"in {wait:.0f} s" if wait else "at once")
         if self._due[container.name] <= now:
             del self._due[container.name]
             await self._start(container, attempt, last)
@@ -114,6 +157,8 @@ class Supervisor:
         try:
             if last is not None and last.state != api.CONTAINER_EXITED:
                 await self._client.runtime.stop_container(last.id, self._grace)
+            if last is not None:
+                self._board.unhealthy.discard(last.id)
             if attempt > 1:
                 await discard_attempt(self._client, self._launcher, container.name, attempt - 2)
             self._launcher.forget_image(container)
@@ -129,4 +174,4 @@ class Supervisor:
             found = last.get(container.name)
             if is_sidecar(container) and found is not None and found.state == api.CONTAINER_RUNNING:
                 with self._steps.step("stopping the sidecar", container.name):
-                    await self._client.runtime.stop_container(found.id, self._grace)
+                    await self._launcher.stop(container, found.id, self._grace)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from podyard.manifest.model import LifecycleHandler
+
 ContainerKind = Literal["init", "sidecar", "container"]
 
 
@@ -51,6 +53,10 @@ class ContainerView:
     kind: ContainerKind = "container"
     image: str = ""
     """As the manifest names it, where the endpoint keeps that; else the image's id."""
+    image_ref: str = ""
+    """What the endpoint calls the image that it was made from."""
+    pre_stop: LifecycleHandler | None = None
+    """What is done before it is stopped."""
     message: str = ""
     """Its termination message, or why it could not be started."""
     grace: int = 30

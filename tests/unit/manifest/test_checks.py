@@ -35,6 +35,20 @@ MakePod = Callable[..., Pod]
         ("", "volumeMounts: [{name: a, mountPath: /a}]", "the Pod has no volume 'a' (its volumes: none)"),
         ("", "workingDir: a", "'a' is not an absolute path"),
         ("", 'command: ["a\\0"]', "command[0]: holds a NUL character"),
+        ("", "livenessProbe: {}", "livenessProbe: needs one of exec, httpGet and tcpSocket, has none"),
+        ("", "livenessProbe: {exec: {command: [a]}, tcpSocket: {port: 1}}", "has 2"),
+        ("", "livenessProbe: {exec: {command: []}}", "livenessProbe.exec.command: is empty"),
+        ("", "livenessProbe: {tcpSocket: {port: 0}}", "livenessProbe.tcpSocket.port: 0 is not between 1 and 65535"),
+        ("", "livenessProbe: {httpGet: {port: web}}", "httpGet.port: the container has no port called 'web'"),
+        ("", "livenessProbe: {httpGet: {port: true}}", "expected an integer or a string, got the truth value true"),
+        ("", "livenessProbe: {httpGet: {port: 1, path: '/a b'}}", "httpGet.path: holds a blank"),
+        ("", "livenessProbe: {tcpSocket: {port: 1}, periodSeconds: 0}", "periodSeconds: 0 is not between 1"),
+        ("", "livenessProbe: {tcpSocket: {port: 1}, successThreshold: 2}", "must be 1"),
+        ("", "readinessProbe: {tcpSocket: {port: 1}, terminationGracePeriodSeconds: 2}", "stops nothing"),
+        ("", "lifecycle: {preStop: {sleep: {seconds: 0}}}", "preStop.sleep.seconds: 0 is not between 1"),
+        ("", "lifecycle: {postStart: {}}", "lifecycle.postStart: needs one of exec, httpGet and sleep, has none"),
+        ("initContainers: [{name: a, image: b, livenessProbe: {tcpSocket: {port: 1}}}]", "", "has no probes"),
+        ("initContainers: [{name: a, image: b, lifecycle: {preStop: {sleep: {seconds: 1}}}}]", "", "lifecycle hooks"),
         ("", "ports: [{containerPort: 0}]", "0 is not between 1 and 65535"),
         ("", "ports: [{containerPort: 1, hostPort: 70000}]", "70000 is not between"),
         ("hostNetwork: true", "ports: [{containerPort: 1, hostPort: 2}]", "must be 1 as containerPort"),
@@ -152,3 +166,25 @@ def test_a_quantity_is_exact_and_rounds_up(text: str, value: int, milli: int) ->
 def test_what_is_no_quantity_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a quantity"):
         Quantity.parse(text)
+
+
+def test_probes_and_hooks_that_are_right_pass(make_pod: MakePod) -> None:
+    pod = make_pod(
+        "initContainers: [{name: side, image: a, restartPolicy: Always, startupProbe: {exec: {command: [a]}}}]",
+        """\
+        ports: [{containerPort: 8080, name: web}]
+        livenessProbe: {httpGet: {port: web, httpHeaders: [{name: X-A, value: b c}]}, periodSeconds: 3}
+        readinessProbe: {tcpSocket: {port: 8080}, successThreshold: 2}
+        lifecycle: {postStart: {exec: {command: [a]}}, preStop: {httpGet: {port: web}}}
+        """,
+    )
+    main = pod.container("main")
+    assert main.liveness_probe is not None
+    assert (main.liveness_probe.period_seconds, main.liveness_probe.failure_threshold) == (3, 3)
+    assert main.readiness_probe is not None
+    assert main.readiness_probe.success_threshold == 2
+
+
+def test_a_grpc_probe_is_unimplemented(make_pod: MakePod) -> None:
+    with pytest.raises(Unimplemented, match=r"livenessProbe\.grpc: not supported"):
+        make_pod(container="livenessProbe: {grpc: {port: 1}}")

@@ -68,10 +68,6 @@ def test_all_faults_come_in_one_error_in_the_order_of_the_file() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("livenessProbe", "{httpGet: {path: /, port: 80}}"),
-        ("readinessProbe", "{exec: {command: [a]}}"),
-        ("startupProbe", "{tcpSocket: {port: 1}}"),
-        ("lifecycle", "{preStop: {exec: {command: [a]}}}"),
         ("envFrom", "[{configMapRef: {name: a}}]"),
         ("volumeDevices", "[{name: a, devicePath: /dev/x}]"),
     ],

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from podyard.manifest.checks.environment import check_environment
 from podyard.manifest.checks.ports import check_ports
+from podyard.manifest.checks.probes import check_probes
 from podyard.manifest.checks.resources import check_resources
 from podyard.manifest.checks.security import check_container_security
 from podyard.manifest.checks.volumes import check_volume_mounts
@@ -33,6 +34,7 @@ def check_container(pod: Pod, container: Container, path: str) -> Iterator[Probl
                 yield Problem(0, f"{path}.{field}[{index}]", "holds a NUL character")
     yield from check_environment(pod, container, path)
     yield from check_ports(container.ports, f"{path}.ports")
+    yield from check_probes(pod, container, path)
     yield from check_resources(container.resources, f"{path}.resources")
     yield from check_container_security(container.security_context, f"{path}.securityContext")
     yield from check_volume_mounts(pod.spec.volumes, container, path)

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from podyard.manifest.model.base import Object
+from podyard.manifest.model.probe import Lifecycle, Probe
 from podyard.manifest.model.security import SecurityContext
 from podyard.manifest.model.volume import VolumeMount
 from podyard.manifest.quantity import Quantity
@@ -58,12 +59,8 @@ class Container(Object, frozen=True, kw_only=True):
     unsupported: ClassVar[frozenset[str]] = frozenset(
         {
             "envFrom",
-            "lifecycle",
-            "livenessProbe",
-            "readinessProbe",
             "resizePolicy",
             "restartPolicyRules",
-            "startupProbe",
             "volumeDevices",
         }
     )
@@ -79,6 +76,10 @@ class Container(Object, frozen=True, kw_only=True):
     resources: Resources = Resources()
     volume_mounts: tuple[VolumeMount, ...] = ()
     security_context: SecurityContext = SecurityContext()
+    startup_probe: Probe | None = None
+    liveness_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    lifecycle: Lifecycle = Lifecycle()
     restart_policy: Literal["Always"] | None = None
     stdin: bool = False
     stdin_once: bool = False

@@ -12,7 +12,7 @@ from podyard.manifest.translate.container import ResolvedMount, container_config
 from podyard.manifest.translate.environment import environment, expand
 from podyard.manifest.translate.facts import HostFacts, ImageFacts
 from podyard.manifest.translate.hosts import hosts_file
-from podyard.manifest.translate.labels import container_hash, kind_of, pod_hash
+from podyard.manifest.translate.labels import container_hash, kind_of, pod_hash, port_number
 from podyard.manifest.translate.sandbox import sandbox_config
 from podyard.manifest.translate.security import check_non_root
 
@@ -28,5 +28,6 @@ __all__ = [
     "hosts_file",
     "kind_of",
     "pod_hash",
+    "port_number",
     "sandbox_config",
 ]

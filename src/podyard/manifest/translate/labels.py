@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from podyard.manifest.model import Container, Pod, canonical, is_sidecar
+from podyard.manifest.model import Container, LifecycleHandler, Pod, canonical, is_sidecar
 
 POD_NAME = "io.kubernetes.pod.name"
 POD_NAMESPACE = "io.kubernetes.pod.namespace"
@@ -19,6 +19,8 @@ TERMINATION_MESSAGE_PATH = "io.kubernetes.container.terminationMessagePath"
 TERMINATION_MESSAGE_POLICY = "io.kubernetes.container.terminationMessagePolicy"
 RESTART_COUNT = "io.kubernetes.container.restartCount"
 CONTAINER_HASH = "io.kubernetes.container.hash"
+PRE_STOP = "io.kubernetes.container.preStopHandler"
+"""What is done before the container is stopped: the JSON of a LifecycleHandler whose port is a number."""
 PORTS = "io.kubernetes.container.ports"
 MANIFEST_HASH = "podyard.io/manifest-hash"
 """On a sandbox: ``pod_hash`` of its manifest."""
@@ -68,9 +70,26 @@ def container_annotations(pod: Pod, container: Container, attempt: int) -> dict[
         GRACE_PERIOD: str(pod.spec.termination_grace_period_seconds),
         CONTAINER_KIND: kind_of(pod, container),
     }
+    if container.lifecycle.pre_stop is not None:
+        annotations[PRE_STOP] = canonical(with_port_number(container, container.lifecycle.pre_stop)).decode()
     if container.ports:
         annotations[PORTS] = _ports(container)
     return annotations
+
+
+def port_number(container: Container, port: int | str) -> int:
+    """The port that an action names by its number or by the name that the container gives it."""
+    if isinstance(port, int):
+        return port
+    return next(known.container_port for known in container.ports if known.name == port)
+
+
+def with_port_number(container: Container, handler: LifecycleHandler) -> LifecycleHandler:
+    """A hook that can be carried out without the manifest."""
+    if handler.http_get is None:
+        return handler
+    number = port_number(container, handler.http_get.port)
+    return replace(handler, http_get=replace(handler.http_get, port=number))
 
 
 def _identity(pod: Pod) -> dict[str, str]:

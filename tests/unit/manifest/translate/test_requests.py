@@ -414,3 +414,16 @@ def test_a_sidecar_keeps_its_ports_and_is_not_killed_before_the_containers(make_
     )
     assert side.linux.resources.oom_score_adj == 500
     assert side.annotations["podyard.io/container-kind"] == "sidecar"
+
+
+def test_the_hook_before_a_stop_stands_in_an_annotation_with_the_ports_number(make_pod: MakePod) -> None:
+    lines = "ports: [{containerPort: 80, name: web}]\nlifecycle: {preStop: {httpGet: {port: web, path: /bye}}}"
+    pod = make_pod(container=lines)
+    found = dict(container_of(pod).annotations)["io.kubernetes.container.preStopHandler"]
+    assert json.loads(found)["httpGet"] == {
+        "port": 80,
+        "path": "/bye",
+        "host": "",
+        "scheme": "HTTP",
+        "httpHeaders": [],
+    }

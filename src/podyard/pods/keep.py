@@ -1,0 +1,36 @@
+"""A Pod that is to run, whatever there is of it: it is started, gone on with, or found to have ended."""
+
+from __future__ import annotations
+
+from podyard.manifest.model import Pod
+from podyard.manifest.translate import kind_of, pod_hash
+from podyard.manifest.translate.labels import MANIFEST_HASH
+from podyard.pods.folders import PodFolder
+from podyard.pods.restarts import starts_again
+from podyard.pods.views import PodView
+
+
+def is_of(view: PodView, pod: Pod) -> bool:
+    """Whether a Pod on the endpoint was made from this manifest."""
+    return view.annotations.get(MANIFEST_HASH) == pod_hash(pod)
+
+
+def can_go_on(view: PodView, folder: PodFolder) -> bool:
+    """Whether the sandbox that is there can be used: it lives, has its files, and nobody began to stop it."""
+    return view.ready and folder.hosts.exists() and not folder.stopping.exists()
+
+
+def has_ended(view: PodView, pod: Pod) -> bool:
+    """Whether a Pod has ended for good: no container of it is to be started, or started again."""
+    views = {container.name: container for container in view.containers}
+    policy = pod.spec.restart_policy
+    for container in pod.spec.init_containers:
+        found = views.get(container.name)
+        failed = found is not None and found.state == "exited" and found.exit_code != 0
+        if kind_of(pod, container) == "init" and failed and policy == "Never":
+            return True
+    mains = [views.get(container.name) for container in pod.spec.containers]
+    return all(
+        found is not None and found.state == "exited" and not starts_again(policy, "container", found.exit_code)
+        for found in mains
+    )
