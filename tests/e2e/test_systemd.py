@@ -49,13 +49,23 @@ def systemctl(*arguments: str, ok: bool = True) -> str:
     done = subprocess.run(
         ["systemctl", "--no-pager", *arguments], capture_output=True, text=True, timeout=60 * PATIENCE
     )
-    assert done.returncode == 0 or not ok, done.stderr
+    if done.returncode != 0 and ok:
+        journal = subprocess.run(["journalctl", "--no-pager", "-n", "40", "-u", UNIT], capture_output=True, text=True)
+        pytest.fail(f"systemctl {' '.join(arguments)}: {done.stderr}{journal.stdout}")
     return done.stdout.strip()
 
 
 async def cgroup_of(kit: Kit, container_id: str) -> str:
-    """The cgroup of a container's first process, as the host sees it."""
+    """The cgroup of a container's first process, as the host sees it.
+
+    With crun it is below the scope: so systemd, which sets the scope's limits again at each daemon-reload, does not
+    touch the container's.
+    """
     return cgroups.of_process(await pid_of(kit, container_id))
+
+
+def scope_of(cgroup: str) -> str:
+    return cgroup.removesuffix("/container")
 
 
 async def pid_of(kit: Kit, container_id: str) -> int:
@@ -81,11 +91,11 @@ async def test_a_container_is_a_scope_in_podyards_slice(kit: Kit) -> None:
     container_id = await kit.start(sandbox_id, ["sleep", "1000"])
     cgroup = await cgroup_of(kit, container_id)
     unit = f"podyard-{container_id}.scope"
-    assert cgroup == f"/podyard.slice/{unit}"
+    assert scope_of(cgroup) == f"/podyard.slice/{unit}"
     assert systemctl("show", "-P", "ActiveState", unit) == "active"
     assert systemctl("show", "-P", "Slice", unit) == "podyard.slice"
     await kit.client.runtime.stop_container(container_id, 0)
-    await gone(cgroups.ROOT / cgroup.lstrip("/"))
+    await gone(cgroups.ROOT / scope_of(cgroup).lstrip("/"))
     await kit.client.runtime.remove_container(container_id)
     assert systemctl("show", "-P", "ActiveState", unit) == "inactive"
 
@@ -103,7 +113,7 @@ async def test_everything_of_a_pod_is_below_the_slice_that_the_request_names(
     container_id = await kit.start(
         sandbox_id, ["sleep", "1000"], linux=api.LinuxContainerConfig(security_context=security)
     )
-    assert await cgroup_of(kit, container_id) == f"{parent}/podyard-{container_id}.scope"
+    assert scope_of(await cgroup_of(kit, container_id)) == f"{parent}/podyard-{container_id}.scope"
     folder = cgroups.ROOT / parent.lstrip("/")
     scopes = {path.name for path in folder.glob("*.scope")}
     infra = {f"podyard-{sandbox_id}.scope"} if pid == api.POD else set()
@@ -145,11 +155,9 @@ async def test_limits_are_what_the_kernel_keeps(kit: Kit) -> None:
         "pids.max": "77",
     }
     assert {name: (folder / name).read_text().strip() for name in wanted} == wanted
-    # What systemd itself believes, or it would write other values at the next daemon-reload.
-    unit = folder.name
+    # systemd writes what it knows of at each reload: every installation of a package with a unit makes one.
     systemctl("daemon-reload")
     assert {name: (folder / name).read_text().strip() for name in wanted} == wanted
-    assert systemctl("show", "-P", "MemoryMax", unit) == str(64 << 20)
 
 
 async def test_oom_killed_is_reported_though_the_scope_goes_with_its_process(kit: Kit) -> None:

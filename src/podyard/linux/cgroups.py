@@ -17,6 +17,9 @@ from podyard.errors import DeadlineExceeded
 
 ROOT = Path("/sys/fs/cgroup")
 
+KILL_RETRIES = 20
+"""How often to count again when processes are killed while they are counted."""
+
 KILL_PATIENCE = 10.0
 """Seconds that killed processes get to disappear: one that the kernel holds in a call may never go."""
 
@@ -68,14 +71,20 @@ def oom_kills(cgroup: str) -> int:
 
 def lost_oom_kills(cgroup: str) -> int:
     """How many of a v2 cgroup's OOM kills were in cgroups below it that are gone; 0 when it cannot be read."""
+    lost = 0
     total = oom_kills(cgroup)
-    if not total:
-        return 0
-    try:
-        below = [f"{cgroup}/{entry.name}" for entry in os.scandir(ROOT / cgroup.lstrip("/")) if entry.is_dir()]
-    except FileNotFoundError:
-        return 0
-    return max(total - sum(oom_kills(child) for child in below), 0)
+    # While more are killed, the counts that are read one after another do not belong together.
+    for _ in range(KILL_RETRIES if total else 0):
+        before = total
+        try:
+            below = [f"{cgroup}/{entry.name}" for entry in os.scandir(ROOT / cgroup.lstrip("/")) if entry.is_dir()]
+        except FileNotFoundError:
+            return 0
+        lost = max(before - sum(oom_kills(child) for child in below), 0)
+        total = oom_kills(cgroup)
+        if total == before:
+            break
+    return lost
 
 
 def exists(cgroup: str) -> bool:

@@ -26,9 +26,6 @@ INFRA_OOM_SCORE_ADJ = -998
 INFRA_CPU_SHARES = 2
 """The least that the kernel gives."""
 
-ANNOTATIONS = {"run.oci.systemd.subgroup": ""}
-"""crun(1): let a systemd scope itself be the container's cgroup, as it is with runc, and not a cgroup below it."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class SpecInputs:
@@ -76,7 +73,6 @@ def build_spec(inputs: SpecInputs) -> dict[str, Any]:
             own=inputs.id_map,
             host_network="network" not in inputs.namespaces,
         ),
-        "annotations": dict(ANNOTATIONS),
         "linux": {
             "namespaces": _namespaces(inputs.namespaces),
             **(idmaps.documents(inputs.id_map) if inputs.id_map else {}),
@@ -96,6 +92,10 @@ def build_spec(inputs: SpecInputs) -> dict[str, Any]:
         },
     }
     spec["linux"] = {key: value for key, value in spec["linux"].items() if value}
+    memory = spec["linux"]["resources"].get("memory", {})
+    if _is_systemd(inputs.cgroups_path) and host.cgroup_v2 and 0 < memory.get("limit", 0) == memory.get("swap", 0):
+        # runc does not tell systemd of a limit of 0, and the next "systemctl daemon-reload" would lift it.
+        spec["annotations"] = {"org.systemd.property.MemorySwapMax": "uint64 0"}
     cdi_edits.apply(spec, inputs.found.cdi)
     return spec
 
@@ -141,9 +141,13 @@ def infra_spec(
         },
         "root": {"path": "rootfs", "readonly": True},
         "mounts": mounts.infra_mounts(),
-        "annotations": dict(ANNOTATIONS),
         "linux": {key: value for key, value in linux.items() if value},
     }
+
+
+def _is_systemd(cgroups_path: str) -> bool:
+    """Whether it is slice:prefix:name and no path."""
+    return cgroups_path.count(":") == 2 and not cgroups_path.startswith("/")
 
 
 def _namespaces(wanted: Mapping[str, str]) -> list[dict[str, str]]:

@@ -52,6 +52,30 @@ def built(host: HostFacts, config: api.ContainerConfig | None = None, **changes:
     return spec
 
 
+@pytest.mark.parametrize(
+    ("path", "resources", "v2", "told"),
+    [
+        ("podyard.slice:podyard:id", {"memory_limit_in_bytes": 1 << 24}, True, True),
+        ("podyard.slice:podyard:id", {"memory_limit_in_bytes": 1 << 24}, False, False),
+        ("podyard.slice:podyard:id", {}, True, False),
+        (
+            "podyard.slice:podyard:id",
+            {"memory_limit_in_bytes": 1 << 24, "memory_swap_limit_in_bytes": 1 << 25},
+            True,
+            False,
+        ),
+        ("/podyard/id", {"memory_limit_in_bytes": 1 << 24}, True, False),
+    ],
+    ids=["no swap", "cgroup v1", "no limit", "some swap", "cgroupfs"],
+)
+def test_systemd_is_told_of_a_container_without_swap(
+    facts: Facts, path: str, resources: dict[str, int], v2: bool, told: bool
+) -> None:
+    config = api.ContainerConfig(linux=api.LinuxContainerConfig(resources=api.LinuxContainerResources(**resources)))
+    spec = built(facts(cgroup_v2=v2, swap=True), config, cgroups_path=path)
+    assert spec.get("annotations") == ({"org.systemd.property.MemorySwapMax": "uint64 0"} if told else None)
+
+
 def test_the_plain_spec(facts: Facts) -> None:
     spec = built(facts())
     assert spec["ociVersion"] == "1.0.2"

@@ -30,7 +30,7 @@ class Tree:
         (folder / "memory.events").write_text(f"low 0\nhigh 0\nmax 12\noom {kills}\noom_kill {kills}\n")
 
     def start(self, name: str) -> Any:
-        cgroup = f"{PARENT}/{name}.scope"
+        cgroup = f"{PARENT}/{name}"
         self.count(cgroup, 0)
         entry = SimpleNamespace(record=SimpleNamespace(id=name, cgroup=cgroup, state="running"))
         self.store.containers[name] = entry
@@ -55,39 +55,59 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
 
 
 def test_a_cgroup_that_is_there_tells_itself(tree: Tree) -> None:
-    one, two = tree.start("one"), tree.start("two")
+    one, two = tree.start("one.scope"), tree.start("two.scope")
     tree.count(one.record.cgroup, 1)
     tree.count(PARENT, 1)
     assert tree.ended(one, KILLED)
     assert not tree.ended(two, KILLED)
 
 
+def test_a_kill_that_was_told_is_not_told_again_when_its_cgroup_goes(tree: Tree) -> None:
+    one, two = tree.start("one.scope"), tree.start("two.scope")
+    tree.count(one.record.cgroup, 2)
+    tree.count(PARENT, 2)
+    assert tree.ended(one, KILLED)
+    tree.empty(one)
+    tree.empty(two)
+    assert not tree.ended(two, KILLED)
+
+
 def test_a_kill_in_a_cgroup_that_is_gone(tree: Tree) -> None:
-    one = tree.start("one")
+    one = tree.start("one.scope")
     tree.count(PARENT, 1)
     tree.empty(one)
     assert tree.ended(one, KILLED)
 
 
+def test_a_cgroup_below_its_scope_goes_with_it(tree: Tree) -> None:
+    one = tree.start("one.scope/container")
+    two = tree.start("two.scope/container")
+    tree.count(PARENT, 1)
+    shutil.rmtree(tree.root / PARENT.lstrip("/") / "one.scope")
+    assert tree.ended(one, KILLED)
+    tree.empty(two)
+    assert not tree.ended(two, KILLED)
+
+
 def test_a_kill_of_long_ago_is_not_the_next_ones(tree: Tree) -> None:
-    one = tree.start("one")
+    one = tree.start("one.scope")
     tree.count(PARENT, 3)
     tree.empty(one)
     assert tree.ended(one, KILLED)
-    two = tree.start("two")
+    two = tree.start("two.scope")
     tree.empty(two)
     assert not tree.ended(two, KILLED)
 
 
 def test_kills_from_before_the_start_are_nobodys(tree: Tree) -> None:
     tree.count(PARENT, 5)
-    one = tree.start("one")
+    one = tree.start("one.scope")
     tree.empty(one)
     assert not tree.ended(one, KILLED)
 
 
 def test_a_kill_in_one_that_lives_is_its_own(tree: Tree) -> None:
-    lives, dies = tree.start("lives"), tree.start("dies")
+    lives, dies = tree.start("lives.scope"), tree.start("dies.scope")
     tree.count(lives.record.cgroup, 2)
     tree.count(PARENT, 2)
     tree.empty(dies)
@@ -95,7 +115,7 @@ def test_a_kill_in_one_that_lives_is_its_own(tree: Tree) -> None:
 
 
 def test_many_at_once_are_each_told(tree: Tree) -> None:
-    entries = [tree.start(str(number)) for number in range(8)]
+    entries = [tree.start(f"{number}.scope") for number in range(8)]
     tree.count(PARENT, 8)
     for entry in entries:
         tree.empty(entry)
@@ -103,11 +123,11 @@ def test_many_at_once_are_each_told(tree: Tree) -> None:
 
 
 def test_another_exit_code_is_no_oom_kill_and_takes_its_kills_with_it(tree: Tree) -> None:
-    one = tree.start("one")
+    one = tree.start("one.scope")
     tree.count(PARENT, 2)
     tree.empty(one)
     assert not tree.ended(one, 1)
-    two = tree.start("two")
+    two = tree.start("two.scope")
     tree.empty(two)
     assert not tree.ended(two, KILLED)
 
@@ -118,7 +138,16 @@ def test_one_that_was_not_watched_tells_nothing(tree: Tree) -> None:
     assert not tree.ended(stranger, KILLED)
 
 
-def test_a_parent_that_went_too_tells_nothing(tree: Tree) -> None:
+def test_cgroups_of_podyards_own_stay_until_they_have_been_read(tree: Tree) -> None:
     one = tree.start("one")
+    tree.count(PARENT, 1)
+    assert not tree.ended(one, KILLED)
+    two = tree.start("two")
+    tree.count(two.record.cgroup, 1)
+    assert tree.ended(two, KILLED)
+
+
+def test_a_parent_that_went_too_tells_nothing(tree: Tree) -> None:
+    one = tree.start("one.scope")
     shutil.rmtree(tree.root / PARENT.lstrip("/"))
     assert not tree.ended(one, KILLED)
