@@ -74,6 +74,8 @@ async def _serve(config: Config) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    # Taken out of the environment: the OCI runtimes would take it as theirs and wait for a container that is ready.
+    manager = os.environ.pop("NOTIFY_SOCKET", "")
     state = ["podyard is starting: it reconciles its records with the host; ask again in a moment"]
     async with _opened(config) as context:
         server = Server(config.slow_call, gate=lambda: state[0])
@@ -83,10 +85,10 @@ async def _serve(config: Config) -> None:
             logger.error("after the start: %s", problem)
         context.stats.start()
         state[0] = ""
-        _notify("READY=1")
+        _notify(manager, "READY=1")
         logger.info("serving %s on %s", ", ".join(config.versions), config.listen)
         await stopping.wait()
-        _notify("STOPPING=1")
+        _notify(manager, "STOPPING=1")
         logger.info("stopping; containers go on")
         context.events.close()
         await context.streaming.close()
@@ -292,9 +294,8 @@ def _lock(root: Path) -> int:
     return descriptor
 
 
-def _notify(state: str) -> None:
+def _notify(address: str, state: str) -> None:
     """Tell the service manager (sd_notify(3)), where one asked for it."""
-    address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
