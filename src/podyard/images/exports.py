@@ -101,7 +101,9 @@ class Exporter:
         record = await asyncio.to_thread(self._snapshots.record_file, layer)
         blob = partial.with_name(f"{partial.name}.layer")
         try:
-            await pack_layer(self._snapshots.tree(layer), record, blob, diff_id=diff_id)
+            await pack_layer(
+                self._snapshots.tree(layer), record, blob, diff_id=diff_id, workers=self._snapshots.workers
+            )
             await asyncio.to_thread(_add_file, archive, name, blob)
         finally:
             blob.unlink(missing_ok=True)

@@ -136,7 +136,9 @@ class Checker:
             return
         try:
             record = await asyncio.to_thread(self._snapshots.record_file, layer)
-            problems = await check_layer(self._snapshots.tree(layer), record, diff_id=diff_id)
+            problems = await check_layer(
+                self._snapshots.tree(layer), record, diff_id=diff_id, workers=self._snapshots.workers
+            )
         except FailedPrecondition as error:
             report.findings.append(Finding("layer", layer.chain_id, f"it cannot be checked: {error}", note=True))
         except DataLoss as error:

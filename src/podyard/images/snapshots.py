@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from podyard.errors import DataLoss, Internal
 from podyard.images.records import ImageRecords, SnapshotRecord
-from podyard.images.unpack import unpack_layer
+from podyard.images.unpack import Workers, unpack_layer
 from podyard.linux import process
 
 SYNC_LIMIT = 300.0
@@ -42,6 +42,8 @@ class Snapshots:
         self._busy: set[int] = set()
         self._removing: set[Path] = set()
         self._next = 1
+        self.workers = Workers()
+        """Who starts what unpacks, checks and packs layers."""
         self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
     async def start(self) -> None:
@@ -61,6 +63,10 @@ class Snapshots:
             self._records.delete((), lost)
         self._next = max((record.folder for record in recorded), default=0) + 1
         await _remove(self.strays())
+
+    def close(self) -> None:
+        """End the workers."""
+        self.workers.close()
 
     def __contains__(self, chain_id: str) -> bool:
         return chain_id in self._known and chain_id not in self._suspect
@@ -106,7 +112,9 @@ class Snapshots:
         try:
             unfinished.mkdir(mode=0o755)
             lower = self.lower_dirs(chain[:-1]) if len(chain) > 1 else []
-            made = await unpack_layer(blob, media_type, unfinished, diff_id=diff_id, lower=lower, record=listing)
+            made = await unpack_layer(
+                blob, media_type, unfinished, diff_id=diff_id, lower=lower, record=listing, workers=self.workers
+            )
             unfinished.rename(target)
             record = SnapshotRecord(
                 chain[-1], number, made.size, made.inodes, time.time_ns(), self._boot_id, made.record

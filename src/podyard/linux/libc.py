@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -13,6 +14,7 @@ _libc.unshare.argtypes = [ctypes.c_int]
 _libc.setns.argtypes = [ctypes.c_int, ctypes.c_int]
 _libc.syscall.restype = ctypes.c_long
 
+_PR_SET_PDEATHSIG = 1
 _SYS_OPENAT2 = 437
 """The number of openat2(2) on every architecture but alpha; the C library has no function for it."""
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442  # likewise; the C library has them since 2.36
@@ -117,6 +119,16 @@ def prctl(option: int, value: int) -> None:
     """prctl(2) with one argument."""
     if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
         raise _error("prctl")
+
+
+def die_with_parent(parent: int) -> None:
+    """Be killed when the thread that has started this process ends; at once when its process ``parent`` is gone.
+
+    A change of credentials takes it back (PR_SET_PDEATHSIG in prctl(2)).
+    """
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def openat2(directory: int, path: str, flags: int, mode: int, resolve: int) -> int:

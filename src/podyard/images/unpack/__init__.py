@@ -1,7 +1,9 @@
 """Layers of images unpacked by a worker process, as overlayfs layers. Layers are hostile input.
 
 layer.py     the daemon's side: unpacks a layer, checks an unpacked one, packs it again
-running.py   starts a worker, follows its progress, kills it
+running.py   runs a worker: follows its progress, kills it
+workers.py   starts workers through the nursery
+nursery.py   the main program that forks workers, since starting an interpreter for each layer takes too long
 worker.py    the worker's main program: confines itself, unpacks, reports
 record.py    what is kept of an archive, so that its layer can be verified and packed again
 packer.py    the main program that does that
@@ -25,8 +27,9 @@ from podyard.images.unpack.limits import Limits, UnpackResult
 
 if TYPE_CHECKING:
     from podyard.images.unpack.layer import check_layer, pack_layer, unpack_layer
+    from podyard.images.unpack.workers import Workers
 
-__all__ = ["Limits", "UnpackResult", "check_layer", "pack_layer", "unpack_layer"]
+__all__ = ["Limits", "UnpackResult", "Workers", "check_layer", "pack_layer", "unpack_layer"]
 
 
 def __getattr__(name: str) -> Any:
@@ -35,4 +38,8 @@ def __getattr__(name: str) -> Any:
         from podyard.images.unpack import layer
 
         return getattr(layer, name)
+    if name == "Workers":
+        from podyard.images.unpack.workers import Workers
+
+        return Workers
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from podyard import errors
 from podyard.images.unpack.limits import Limits, UnpackResult
 from podyard.images.unpack.running import run_worker
+from podyard.images.unpack.workers import Workers
 
 _DIFF_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _MEDIA_TYPES = re.compile(
@@ -27,6 +28,7 @@ async def unpack_layer(
     limits: Limits | None = None,
     lower: Sequence[Path] = (),
     record: Path | None = None,
+    workers: Workers | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> UnpackResult:
     """Unpack the layer ``blob`` into ``target``, an existing empty directory, as a layer for overlayfs.
@@ -59,28 +61,32 @@ async def unpack_layer(
         "record": str(record or ""),
     }
     subject = f"the unpack worker for {blob}"
-    result = await run_worker("podyard.images.unpack.worker", request, subject, limits.stall, on_progress)
+    result = await run_worker("worker", request, subject, stall=limits.stall, workers=workers, on_progress=on_progress)
     return UnpackResult(**{**result, "left_out": tuple(result["left_out"])})
 
 
-async def check_layer(tree: Path, record: Path, *, diff_id: str, stall: float = Limits.stall) -> list[str]:
+async def check_layer(
+    tree: Path, record: Path, *, diff_id: str, stall: float = Limits.stall, workers: Workers | None = None
+) -> list[str]:
     """Compare an unpacked layer with its record and its digest; what is wrong, in words.
 
     Raises FailedPrecondition when the record cannot tell (a file was replaced within the archive), DataLoss when the
     record itself is damaged, DeadlineExceeded without progress for ``stall`` seconds, Internal when the worker fails.
     """
     request = {"tree": str(tree), "record": str(record), "diff_id": diff_id, "output": ""}
-    result = await run_worker("podyard.images.unpack.packer", request, f"the check of {tree}", stall)
+    result = await run_worker("packer", request, f"the check of {tree}", stall=stall, workers=workers)
     return [str(problem) for problem in result["problems"]]
 
 
-async def pack_layer(tree: Path, record: Path, output: Path, *, diff_id: str, stall: float = Limits.stall) -> int:
+async def pack_layer(
+    tree: Path, record: Path, output: Path, *, diff_id: str, stall: float = Limits.stall, workers: Workers | None = None
+) -> int:
     """Write the archive that an unpacked layer was made of, uncompressed, to a new file; its size in bytes.
 
     Raises DataLoss when the tree is not what it was, and as ``check_layer``; ResourceExhausted when the disk is full.
     """
     request = {"tree": str(tree), "record": str(record), "diff_id": diff_id, "output": str(output)}
-    result = await run_worker("podyard.images.unpack.packer", request, f"the packing of {tree}", stall)
+    result = await run_worker("packer", request, f"the packing of {tree}", stall=stall, workers=workers)
     if result["problems"]:
         raise errors.DataLoss(f"the layer {tree} is damaged: {'; '.join(result['problems'])}; podyard fsck --repair")
     return int(result["size"])

@@ -41,5 +41,7 @@ class UnpackResult:
     """The digest of the record, where one was asked for."""
 
 
+MESSAGE_LIMIT = 1 << 20
+"""Bytes of a request to a worker: it names up to 500 layers."""
 LEFT_OUT_LIMIT = 32
 """Texts in ``UnpackResult.left_out``."""

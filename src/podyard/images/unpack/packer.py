@@ -32,8 +32,13 @@ _TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symbol
 
 def main() -> None:
     """Check or pack one layer as the first argument asks for."""
+    run(json.loads(sys.argv[1]))
+
+
+def run(request: dict[str, Any]) -> None:
+    """Check or pack one layer. The process is of no other use afterwards."""
     try:
-        say({"result": _run(json.loads(sys.argv[1]))})
+        say({"result": _run(request)})
     except PodyardError as error:
         say({"error": [error.status, str(error)]})
 

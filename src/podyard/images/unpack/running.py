@@ -1,47 +1,128 @@
-"""Starts a worker process, follows its progress, ends it."""
+"""Runs a worker: starts its process, follows its progress, ends it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack, suppress
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from podyard import errors
 from podyard.linux import process
+
+if TYPE_CHECKING:
+    from podyard.images.unpack.workers import Workers
 
 _LINE_LIMIT = 1 << 20
 _END_LIMIT = 30.0  # seconds for a killed worker to be gone
 
 
+class Running(Protocol):
+    """A worker's process."""
+
+    stdout: IO[bytes] | None
+    stderr: IO[bytes] | None
+
+    def kill(self) -> None:
+        """SIGKILL, if it still runs."""
+        ...
+
+    async def code(self) -> int:
+        """Wait for its end; its exit code (negative: the signal). Once only."""
+        ...
+
+
+class Forked:
+    """A worker that the nursery has forked. ``reap`` gives the exit code of a pid that has ended."""
+
+    def __init__(
+        self,
+        pid: int,
+        pidfd: int,
+        stdout: IO[bytes] | None,
+        stderr: IO[bytes] | None,
+        reap: Callable[[int], Awaitable[int]],
+    ) -> None:
+        self.stdout = stdout
+        self.stderr = stderr
+        self._pid = pid
+        self._pidfd = pidfd
+        self._reap = reap
+
+    def kill(self) -> None:
+        """SIGKILL, if it still runs."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    async def code(self) -> int:
+        """Wait for its end; its exit code."""
+        over = asyncio.Event()
+        try:
+            process.watch(os.dup(self._pidfd), over.set)
+            await over.wait()
+            return await self._reap(self._pid)
+        finally:
+            os.close(self._pidfd)
+
+
+class Direct:
+    """A worker with an interpreter of its own."""
+
+    def __init__(self, program: str, request: Mapping[str, Any]) -> None:
+        """Raises Internal when it cannot be started."""
+        # -P: whatever lies in the working directory is not a module.
+        argv = [sys.executable, "-P", "-m", f"podyard.images.unpack.{program}", json.dumps(request)]
+        self._process: subprocess.Popen[bytes] = process.start(argv)
+        self.stdout: IO[bytes] | None = self._process.stdout
+        self.stderr: IO[bytes] | None = self._process.stderr
+
+    def kill(self) -> None:
+        """SIGKILL, if it still runs."""
+        process.kill_group(self._process)
+
+    async def code(self) -> int:
+        """Wait for its end; its exit code."""
+        await process.ended(self._process.pid)
+        return self._process.wait()
+
+
 async def run_worker(
-    module: str,
+    program: str,
     request: Mapping[str, Any],
     subject: str,
+    *,
     stall: float,
+    workers: Workers | None,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
-    """Run a worker's main program with a request; its result. Cancelling kills it.
+    """Run a worker ("worker", "packer") with a request; its result. Cancelling kills it.
 
     The worker writes lines of JSON: ``{"read": N}`` for progress, then ``{"result": {…}}`` or ``{"error": [STATUS,
-    TEXT]}``. ``subject`` names it in errors.
+    TEXT]}``. ``subject`` names it in errors. ``workers``: who starts it; None for an interpreter of its own.
 
     Raises what the worker reports, DeadlineExceeded without a line for ``stall`` seconds, Internal when it ends without
     a result.
     """
-    # -P: whatever lies in the working directory is not a module.
-    worker = process.start([sys.executable, "-P", "-m", module, json.dumps(request)])
+    worker: Running = Direct(program, request) if workers is None else await workers.start(program, request)
+    ending = asyncio.ensure_future(worker.code())
     try:
-        return await _follow(worker, subject, stall, on_progress)
+        return await _follow(worker, ending, subject, stall=stall, on_progress=on_progress)
     finally:
-        await _end(worker, subject)
+        await _end(worker, ending, subject)
 
 
 async def _follow(
-    worker: subprocess.Popen[bytes], subject: str, stall: float, on_progress: Callable[[int], None] | None
+    worker: Running,
+    ending: asyncio.Future[int],
+    subject: str,
+    *,
+    stall: float,
+    on_progress: Callable[[int], None] | None,
 ) -> dict[str, Any]:
     with ExitStack() as until_read:
         output = await _reader(worker.stdout, until_read)
@@ -65,8 +146,7 @@ async def _follow(
                     result: dict[str, Any] = message["result"]
                     return result
             async with asyncio.timeout(stall):
-                await process.ended(worker.pid)
-                code = worker.wait()
+                code = await asyncio.shield(ending)
                 last = (await complaint).decode(errors="replace").strip().rpartition("\n")[2]
         except TimeoutError:
             raise errors.DeadlineExceeded(
@@ -91,13 +171,14 @@ async def _reader(pipe: Any, closing: ExitStack) -> asyncio.StreamReader:
     return reader
 
 
-async def _end(worker: subprocess.Popen[bytes], subject: str) -> None:
+async def _end(worker: Running, ending: asyncio.Future[int], subject: str) -> None:
     """See a worker's end, and make it."""
-    if worker.poll() is None:
-        process.kill_group(worker)
+    if not ending.done():
+        worker.kill()
     try:
-        await asyncio.to_thread(worker.wait, _END_LIMIT)
-    except subprocess.TimeoutExpired:
+        async with asyncio.timeout(_END_LIMIT):
+            await asyncio.shield(ending)
+    except TimeoutError:
         raise errors.Internal(f"{subject} cannot be killed: the disk does not answer") from None
     finally:
         # Those that were not reached, when the caller went away very early.

@@ -46,7 +46,11 @@ _REPORT = 0.1  # seconds between two reports of progress
 
 def main() -> None:
     """Unpack one layer as the first argument asks for."""
-    request = json.loads(sys.argv[1])
+    run(json.loads(sys.argv[1]))
+
+
+def run(request: dict[str, Any]) -> None:
+    """Unpack one layer. The process is of no other use afterwards."""
     try:
         say({"result": _unpack(request)})
     except PodyardError as error:

@@ -1,0 +1,181 @@
+"""The daemon's side of the nursery: starts workers through it, and ends it when none was needed for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from podyard.errors import Internal
+from podyard.images.unpack.limits import MESSAGE_LIMIT
+from podyard.images.unpack.running import Forked
+
+ANSWER_LIMIT = 30.0
+"""Seconds for an answer of the nursery."""
+IDLE_LIMIT = 10.0
+"""Seconds without a worker after which the nursery ends."""
+
+Answer = tuple[dict[str, Any], list[int]]
+
+
+class Workers:
+    """Starts workers. All calls come from the event loop's thread."""
+
+    def __init__(self) -> None:
+        self._nursery: _Nursery | None = None
+        self._running = 0
+        self._idle: asyncio.TimerHandle | None = None
+
+    async def start(self, program: str, request: Mapping[str, Any]) -> Forked:
+        """Start a worker ("worker", "packer") with its request; ``reap`` it in any case.
+
+        Raises Internal when it cannot be started.
+        """
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._nursery is None or self._nursery.ended:
+            self._nursery = _Nursery()
+        nursery = self._nursery
+        self._running += 1
+        try:
+            return await nursery.start({"run": program, "request": request})
+        finally:
+            self._running -= 1
+            if self._running == 0:
+                self._idle = asyncio.get_running_loop().call_later(IDLE_LIMIT, self._rest)
+
+    def close(self) -> None:
+        """End the nursery, and with it all workers."""
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._nursery is not None:
+            self._nursery.close()
+            self._nursery = None
+
+    def _rest(self) -> None:
+        if self._nursery is not None and self._nursery.workers:
+            self._idle = asyncio.get_running_loop().call_later(IDLE_LIMIT, self._rest)
+        else:
+            self.close()
+
+
+class _Nursery:
+    """The process, and the questions that it has not answered yet."""
+
+    def __init__(self) -> None:
+        self._channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._channel.setblocking(False)
+        self.workers = 0
+        self._waiting: deque[asyncio.Future[Answer]] = deque()
+        self._loop = asyncio.get_running_loop()
+        # -P: whatever lies in the working directory is not a module.
+        argv = [sys.executable, "-P", "-m", "podyard.images.unpack.nursery", str(os.getpid())]
+        with other:
+            try:
+                self._process = subprocess.Popen(argv, stdin=other.fileno(), start_new_session=True)
+            except OSError as error:
+                self._channel.close()
+                raise Internal(f"cannot run {sys.executable}: {error.strerror}") from error
+        self._loop.add_reader(self._channel, self._read)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it can start no worker any more."""
+        return self._channel.fileno() < 0 or self._process.poll() is not None
+
+    async def start(self, order: Mapping[str, Any]) -> Forked:
+        """A new worker."""
+        pipes = [*os.pipe(), *os.pipe()]
+        asked = asyncio.ensure_future(self._ask(order, (pipes[1], pipes[3])))
+        try:
+            answer, (pidfd,) = await asyncio.shield(asked)
+        except BaseException:
+            # Without readers and without its asker it is of no use; it may still come to be.
+            os.close(pipes[0])
+            os.close(pipes[2])
+            asked.add_done_callback(self._abandon)
+            raise
+        finally:
+            os.close(pipes[1])
+            os.close(pipes[3])
+        self.workers += 1
+        stdout, stderr = os.fdopen(pipes[0], "rb", 0), os.fdopen(pipes[2], "rb", 0)
+        return Forked(answer["pid"], pidfd, stdout, stderr, self._reap)
+
+    def close(self) -> None:
+        """End it: it notices that the channel is closed, or is killed."""
+        if self._channel.fileno() < 0:
+            return
+        self._loop.remove_reader(self._channel)
+        self._channel.close()
+        self._fail()
+        self._process.kill()
+        self._process.wait()
+
+    async def _reap(self, pid: int) -> int:
+        self.workers -= 1
+        answer, _ = await self._ask({"reap": pid}, ())
+        return int(answer["code"])
+
+    async def _ask(self, order: Mapping[str, Any], descriptors: Sequence[int]) -> Answer:
+        """Raises Internal when it is gone, or does not answer."""
+        answer: asyncio.Future[Answer] = self._loop.create_future()
+        self._waiting.append(answer)
+        try:
+            socket.send_fds(self._channel, [json.dumps(order).encode()], descriptors)
+        except OSError as error:
+            self._waiting.remove(answer)
+            raise Internal(f"the process that starts unpack workers takes no order: {error.strerror}") from error
+        try:
+            # The wait goes on when the asker has gone: the answers come in the order of the questions.
+            async with asyncio.timeout(ANSWER_LIMIT):
+                return await asyncio.shield(answer)
+        except TimeoutError:
+            raise Internal(f"the process that starts unpack workers is silent for {ANSWER_LIMIT:g} s") from None
+
+    def _read(self) -> None:
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._channel, MESSAGE_LIMIT, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            message = b""
+        if not message:
+            self._loop.remove_reader(self._channel)
+            self._channel.close()
+            self._fail()
+            return
+        self._waiting.popleft().set_result((json.loads(message), list(descriptors)))
+
+    def _fail(self) -> None:
+        for answer in self._waiting:
+            answer.set_exception(Internal("the process that starts unpack workers has ended"))
+            answer.exception()  # an asker that has gone away does not look at it
+        self._waiting.clear()
+
+    def _abandon(self, asked: asyncio.Task[Answer]) -> None:
+        if asked.cancelled() or asked.exception() is not None:
+            return
+        answer, (pidfd,) = asked.result()
+        forked = Forked(answer["pid"], pidfd, None, None, self._reap)
+        self.workers += 1
+        forked.kill()
+        task = self._loop.create_task(forked.code())
+        _abandoned.add(task)
+        task.add_done_callback(_done)
+
+
+_abandoned: set[asyncio.Task[int]] = set()
+
+
+def _done(task: asyncio.Task[int]) -> None:
+    _abandoned.discard(task)
+    with suppress(asyncio.CancelledError):
+        task.exception()
