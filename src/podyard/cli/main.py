@@ -36,7 +36,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "rm",
     ),
     "Images": ("images", "image", "pull", "pulls", "load", "rmi", "gc", "fsck"),
-    "Runtime": ("info", "version", "events", "serve", "config", "validate", "reset"),
+    "Runtime": ("info", "version", "events", "serve", "node", "config", "validate", "reset"),
 }
 """The commands; each is ``command`` in the module of its name here ("-" is "_" there)."""
 

@@ -19,7 +19,7 @@ from podyard.manifest.problems import Problem
 from podyard.manifest.quantity import Quantity
 from podyard.manifest.source import Node
 
-NOT_SUPPORTED = "not supported by podyard run yet"
+NOT_SUPPORTED = "not supported by podyard yet"
 
 _T = TypeVar("_T", bound=Object)
 

@@ -106,7 +106,7 @@ def test_a_fault_of_a_mount_is_named(make_pod: MakePod, mount: str, said: str) -
     ["resources: {limits: {hugepages-2Mi: 4Mi}}", "resources: {limits: {example.com/gpu: 1}}", "restartPolicy: Always"],
 )
 def test_what_only_a_check_can_tell_apart_is_unimplemented(make_pod: MakePod, container: str) -> None:
-    with pytest.raises(Unimplemented, match="not supported by podyard run yet"):
+    with pytest.raises(Unimplemented, match="not supported by podyard yet"):
         make_pod("", container)
 
 

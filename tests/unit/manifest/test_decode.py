@@ -83,7 +83,7 @@ def test_what_is_right_but_not_built_is_unimplemented_and_named(field: str, valu
             image: busybox
             {field}: {value}
         """
-    assert faults(text, Unimplemented) == [f"web.yaml:8: spec.containers[0].{field}: not supported by podyard run yet"]
+    assert faults(text, Unimplemented) == [f"web.yaml:8: spec.containers[0].{field}: not supported by podyard yet"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,201 @@
+"""A Pod's status as kubectl shows it (Kubernetes documentation, "Pod Lifecycle"). Pure functions of what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from podyard.manifest.model import Container, Pod
+from podyard.manifest.translate import kind_of
+from podyard.manifest.translate.resources import qos_class
+from podyard.pods import Board, ContainerView, PodView, Waiting
+
+CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What the agent knows of a Pod. Times: seconds since 1970."""
+
+    pod: Pod
+    since: float
+    """When the agent took it on."""
+    view: PodView | None = None
+    """As the endpoint shows it; None while it has no sandbox."""
+    board: Board = field(default_factory=Board)
+    failure: Waiting | None = None
+    """Why the Pod as a whole cannot be started."""
+    host_ips: Sequence[str] = ()
+    before: Mapping[str, Any] = field(default_factory=dict)
+    """The status that was told last: conditions keep the time of their last change from it."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """One container: its status and the few words of it that others depend on."""
+
+    container: Container
+    status: dict[str, Any]
+    kind: str
+    started: bool
+    ready: bool
+
+    @property
+    def state(self) -> str:
+        return str(next(iter(self.status["state"])))
+
+    @property
+    def succeeded(self) -> bool:
+        return self.state == "terminated" and self.status["state"]["terminated"]["exitCode"] == 0
+
+    @property
+    def has_run(self) -> bool:
+        """Whether it runs, has ended, or has ended before and waits to be started again."""
+        return self.state != "waiting" or "terminated" in self.status["lastState"]
+
+
+def pod_status(record: Record, now: float) -> dict[str, Any]:
+    """The ``status`` of a v1 Pod."""
+    known = [_container(record, container) for container in record.pod.all_containers()]
+    inits = [one for one in known if one.kind != "container"]
+    mains = [one for one in known if one.kind == "container"]
+    phase = _phase(record.pod, inits, mains)
+    view = record.view
+    ips = view.ips if view is not None and view.ready else ()
+    if record.pod.spec.host_network and view is not None and not ips:
+        ips = tuple(record.host_ips)
+    status: dict[str, Any] = {"phase": phase, "conditions": _conditions(record, phase, inits, mains, now=now)}
+    if record.failure is not None:
+        status |= {"reason": record.failure.reason, "message": record.failure.message}
+    if record.host_ips:
+        status |= {"hostIP": record.host_ips[0], "hostIPs": [{"ip": ip} for ip in record.host_ips]}
+    if ips:
+        status |= {"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}
+    status["startTime"] = _time(record.since if view is None else view.created_at / 1e9)
+    if inits:
+        status["initContainerStatuses"] = [one.status for one in inits]
+    status["containerStatuses"] = [one.status for one in mains]
+    status["qosClass"] = qos_class(record.pod)
+    return status
+
+
+def _container(record: Record, container: Container) -> _Known:
+    view = record.view
+    found = next((one for one in view.containers if one.name == container.name), None) if view else None
+    earlier = next((one for one in view.earlier if one.name == container.name), None) if view else None
+    kind = kind_of(record.pod, container)
+    waiting = record.board.waiting.get(container.name)
+    running = found is not None and found.state == "running"
+    started = found is not None and running and (container.startup_probe is None or found.id in record.board.started)
+    ready = started and (container.readiness_probe is None or (found is not None and found.id in record.board.ready))
+    if kind == "init":
+        started, ready = running, found is not None and found.succeeded
+    state, last = _states(record.pod, found, earlier, waiting, kind=kind)
+    status: dict[str, Any] = {
+        "name": container.name,
+        "state": state,
+        "lastState": last,
+        "ready": ready,
+        "started": started,
+        "restartCount": found.restarts if found is not None else 0,
+        "image": container.image,
+        "imageID": found.image_ref if found is not None else "",
+    }
+    if found is not None:
+        status["containerID"] = found.id
+    return _Known(container, status, kind, started, ready)
+
+
+def _states(
+    pod: Pod, found: ContainerView | None, earlier: ContainerView | None, waiting: Waiting | None, *, kind: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a container does now, and how it ended the last time."""
+    last = {"terminated": _terminated(earlier)} if earlier is not None else {}
+    if found is not None and found.state == "running":
+        return {"running": {"startedAt": _time(found.started_at / 1e9)}}, last
+    if found is not None and found.state == "exited":
+        if waiting is None:
+            return {"terminated": _terminated(found)}, last
+        last = {"terminated": _terminated(found)}
+    if waiting is None:
+        has_inits = bool(pod.spec.init_containers) and kind == "container"
+        waiting = Waiting("PodInitializing" if has_inits else "ContainerCreating")
+    state = {"reason": waiting.reason}
+    if waiting.message:
+        state["message"] = waiting.message
+    return {"waiting": state}, last
+
+
+def _terminated(view: ContainerView) -> dict[str, Any]:
+    ended: dict[str, Any] = {
+        "exitCode": view.exit_code,
+        "reason": view.reason or ("Error" if view.exit_code else "Completed"),
+        "startedAt": _time(view.started_at / 1e9),
+        "finishedAt": _time(view.finished_at / 1e9),
+        "containerID": view.id,
+    }
+    if view.message:
+        ended["message"] = view.message
+    return ended
+
+
+def _phase(pod: Pod, inits: Sequence[_Known], mains: Sequence[_Known]) -> str:
+    policy = pod.spec.restart_policy
+    once = [one for one in inits if one.kind == "init"]
+    if policy == "Never" and any(one.state == "terminated" and not one.succeeded for one in once):
+        return "Failed"
+    if not all(one.has_run for one in mains):
+        return "Pending"
+    if any(one.state == "running" for one in mains) or policy == "Always":
+        return "Running"
+    if all(one.succeeded for one in mains):
+        return "Succeeded"
+    return "Failed" if policy == "Never" else "Running"
+
+
+def _conditions(
+    record: Record, phase: str, inits: Sequence[_Known], mains: Sequence[_Known], *, now: float
+) -> list[dict[str, Any]]:
+    """One for each of ``CONDITIONS``."""
+    view = record.view
+    begun = any(one.has_run for one in mains)
+    lacking = [one for one in inits if not (one.ready if one.kind == "init" else one.started)]
+    lasting = [*mains, *(one for one in inits if one.kind == "sidecar")]
+    unready = [one for one in lasting if not one.ready]
+    initialized = _condition("Initialized", "ContainersNotInitialized", "incomplete", [] if begun else lacking)
+    containers = _condition("ContainersReady", "ContainersNotReady", "unready", unready)
+    if phase == "Succeeded":
+        containers = {"type": "ContainersReady", "status": "False", "reason": "PodCompleted"}
+        initialized = {"type": "Initialized", "status": "True", "reason": "PodCompleted"}
+    elif phase == "Failed":
+        containers = {"type": "ContainersReady", "status": "False", "reason": "PodFailed"}
+    made = [
+        {"type": "PodReadyToStartContainers", "status": "True" if view is not None and view.ready else "False"},
+        initialized,
+        {**containers, "type": "Ready"},
+        containers,
+        {"type": "PodScheduled", "status": "True"},
+    ]
+    before = {one["type"]: one for one in record.before.get("conditions", [])}
+    return [_dated(one, before.get(one["type"]), now) for one in made]
+
+
+def _condition(kind: str, reason: str, word: str, lacking: Iterable[_Known]) -> dict[str, Any]:
+    names = [one.container.name for one in lacking]
+    if not names:
+        return {"type": kind, "status": "True"}
+    message = f"containers with {word} status: [{' '.join(names)}]"
+    return {"type": kind, "status": "False", "reason": reason, "message": message}
+
+
+def _dated(condition: dict[str, Any], before: Mapping[str, Any] | None, now: float) -> dict[str, Any]:
+    same = before is not None and before["status"] == condition["status"]
+    changed = before["lastTransitionTime"] if same and before is not None else _time(now)
+    return {**condition, "lastTransitionTime": changed}
+
+
+def _time(seconds: float) -> str:
+    """RFC 3339 in UTC, to the second, as Kubernetes writes times."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

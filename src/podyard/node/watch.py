@@ -1,0 +1,75 @@
+"""The runtime as the node sees it: whether it can be used, and what happens in it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing, suppress
+
+from podyard.client import Client
+from podyard.errors import PodyardError, Unimplemented
+
+logger = logging.getLogger(__name__)
+
+HEALTH_POLL = 5.0
+"""Seconds between two questions for the runtime's status: a kubelet's."""
+SUBSCRIBE_AGAIN = 2.0
+"""Seconds before events are asked for again after the stream ended."""
+
+
+class RuntimeWatch:
+    """Asks the runtime how it is, follows its events and wakes those who wait for a sandbox."""
+
+    def __init__(self, client: Client) -> None:
+        self.trouble = "the runtime was not asked yet"
+        """Why the node is not ready; "" when it is."""
+        self._client = client
+        self._waiting: dict[str, asyncio.Event] = {}
+
+    async def pause(self, sandbox_id: str, seconds: float) -> None:
+        """Wait until something happens in a sandbox, ``seconds`` at most."""
+        event = self._waiting.setdefault(sandbox_id, asyncio.Event())
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), seconds)
+        finally:
+            self._waiting.pop(sandbox_id, None)
+
+    async def health(self) -> None:
+        """Ask for the runtime's status for ever; log when its usability changes."""
+        while True:
+            trouble = await self._trouble()
+            if trouble != self.trouble:
+                if trouble:
+                    logger.error("the node is not ready: %s", trouble)
+                else:
+                    logger.info("the node is ready")
+                self.trouble = trouble
+            await asyncio.sleep(HEALTH_POLL)
+
+    async def events(self) -> None:
+        """Follow the runtime's events for ever; return at once where it has none: polling finds everything too."""
+        while True:
+            try:
+                async with aclosing(self._client.runtime.get_container_events()) as events:
+                    async for event in events:
+                        self._wake(event.pod_sandbox_status.id)
+            except Unimplemented as error:
+                logger.info("containers are looked at every second, since events cannot be followed: %s", error)
+                return
+            except PodyardError as error:
+                logger.debug("the events ended: %s", error)
+            await asyncio.sleep(SUBSCRIBE_AGAIN)
+
+    def _wake(self, sandbox_id: str) -> None:
+        waiting = self._waiting.get(sandbox_id)
+        if waiting is not None:
+            waiting.set()
+
+    async def _trouble(self) -> str:
+        try:
+            status = (await self._client.runtime.status()).status
+        except PodyardError as error:
+            return str(error)
+        bad = [f"{one.type}: {one.reason} {one.message}".strip() for one in status.conditions if not one.status]
+        return "; ".join(bad)

@@ -1,0 +1,153 @@
+"""One Pod of the node: it is kept running for as long as it is wanted, and then removed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from podyard.errors import AlreadyExists, Cancelled, EndpointError, PodyardError
+from podyard.manifest.model import Pod
+from podyard.node.status import Record
+from podyard.pods import Board, PodEngine, PodEvent, PodView, Waiting
+from podyard.pods.restarts import BackOff, BackOffPolicy
+from podyard.pods.supervise import Pause
+
+logger = logging.getLogger(__name__)
+
+AWAY_POLL = 1.0
+"""Seconds between two tries while the runtime is away."""
+
+Owned = Callable[[PodView], bool]
+
+
+class Worker:
+    """Carries one Pod out. ``want`` says which, and that none is wanted any more."""
+
+    def __init__(
+        self,
+        engine: PodEngine,
+        full_name: str,
+        pod: Pod | None,
+        *,
+        owned: Owned,
+        pause: Pause,
+        back_off: BackOffPolicy,
+    ) -> None:
+        self.full_name = full_name
+        self.pod = pod
+        self.since = time.time()
+        self.board = Board()
+        self.failure: Waiting | None = None
+        self.told: dict[str, Any] = {}
+        """The status that was computed last."""
+        self._engine = engine
+        self._owned = owned
+        self._pause = pause
+        self._policy = back_off
+        self._changed = asyncio.Event()
+        self._said = ""
+
+    def want(self, pod: Pod | None) -> None:
+        """Run this Pod from now on, in place of what runs; None: remove it, and end."""
+        if pod != self.pod:
+            self.pod = pod
+            self._changed.set()
+
+    def record(self, view: PodView | None, host_ips: Sequence[str]) -> Record | None:
+        """What is known of the Pod; None when it is not wanted any more."""
+        if self.pod is None:
+            return None
+        return Record(
+            pod=self.pod,
+            since=self.since,
+            view=view,
+            board=self.board,
+            failure=self.failure,
+            host_ips=host_ips,
+            before=self.told,
+        )
+
+    async def run(self) -> None:
+        """Until the Pod is not wanted any more and is removed."""
+        while self.pod is not None:
+            self._changed.clear()
+            self.since, self.board, self.failure, self.told = time.time(), Board(), None, {}
+            keeping = asyncio.create_task(self._keep(self.pod))
+            changed = asyncio.create_task(self._changed.wait())
+            try:
+                await asyncio.wait((keeping, changed), return_when=asyncio.FIRST_COMPLETED)
+                if keeping.done():
+                    await keeping  # it has ended for good, or podyard has a bug
+                    await changed
+            finally:
+                for task in (keeping, changed):
+                    task.cancel()
+                await asyncio.wait((keeping, changed))
+        await self._remove()
+
+    async def _keep(self, pod: Pod) -> None:
+        waits = BackOff(self._policy)
+        while True:
+            try:
+                ended = await self._engine.keep(
+                    pod, owned=self._owned, on_event=self._tell, board=self.board, pause=self._pause
+                )
+            except (EndpointError, Cancelled) as error:
+                self._say(f"waiting for the runtime: {error}")
+                await asyncio.sleep(AWAY_POLL)
+                continue
+            except PodyardError as error:
+                reason = "NameTaken" if isinstance(error, AlreadyExists) else "FailedToStart"
+                self.failure = Waiting(reason, str(error))
+                wait = max(waits.wait(time.time(), time.time()), AWAY_POLL)
+                self._say(f"failed: {error} (tried again in {wait:.0f} s)")
+                await asyncio.sleep(wait)
+                continue
+            self.failure = None
+            if ended:
+                self._say("has ended")
+                return
+            self._say("its sandbox is gone or was stopped: it is started anew")
+            self.board = Board()
+            await asyncio.sleep(max(waits.wait(time.time(), time.time()), 0.0))
+
+    async def _remove(self) -> None:
+        """Remove all Pods of the name that are the agent's, however long that takes."""
+        name, namespace = _split(self.full_name)
+        waits = BackOff(self._policy)
+        while True:
+            try:
+                for view in await self._engine.find(name, namespace):
+                    if self._owned(view):
+                        await self._engine.discard(view, on_event=self._tell)
+            except PodyardError as error:
+                self._say(f"cannot be removed yet: {error}")
+                await asyncio.sleep(max(AWAY_POLL, waits.wait(time.time(), time.time())))
+            else:
+                self._say("is removed")
+                return
+
+    def _tell(self, event: PodEvent) -> None:
+        if event.state == "begun":
+            return
+        self.failure = None
+        self._said = ""
+        level = logging.WARNING if event.state == "failed" else logging.INFO
+        took = "" if event.seconds is None else f" ({event.seconds:.1f} s)"
+        detail = f": {event.detail}" if event.detail else ""
+        failed = " failed" if event.state == "failed" else ""
+        logger.log(level, "pod %s: %s %s%s%s%s", self.full_name, event.step, event.subject, failed, took, detail)
+
+    def _say(self, text: str) -> None:
+        """Log something once, not each time that it is found so."""
+        if text != self._said:
+            self._said = text
+            logger.warning("pod %s: %s", self.full_name, text)
+
+
+def _split(full_name: str) -> tuple[str, str]:
+    namespace, _, name = full_name.partition("/")
+    return name, namespace
