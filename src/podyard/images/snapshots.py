@@ -64,9 +64,9 @@ class Snapshots:
         self._next = max((record.folder for record in recorded), default=0) + 1
         await _remove(self.strays())
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the workers."""
-        self.workers.close()
+        await self.workers.close()
 
     def __contains__(self, chain_id: str) -> bool:
         return chain_id in self._known and chain_id not in self._suspect

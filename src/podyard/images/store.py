@@ -130,7 +130,7 @@ class ImageStore:
     async def close(self) -> None:
         """Stop the pulls in flight and close all connections."""
         await self._puller.close()
-        self._snapshots.close()
+        await self._snapshots.close()
 
     def images(self) -> list[Image]:
         """All images, without those that only a container holds."""

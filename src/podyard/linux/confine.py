@@ -38,13 +38,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.capset.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
 
 
+def isolate() -> None:
+    """Give this process a network and an IPC namespace of its own, with nothing in them. Raises OSError."""
+    libc.unshare(libc.CLONE_NEWNET | libc.CLONE_NEWIPC)
+
+
 def confine(root: str, capabilities: Iterable[int], limits: Mapping[int, int], read_only: Sequence[int] = ()) -> bool:
     """Make ``root`` this process' root and working directory and leave it only ``capabilities``.
 
-    It gets a mount, a network and an IPC namespace of its own, can gain no privileges by executing anything, and opens
-    no device in ``root``. Where the kernel has Landlock it can open files in ``root`` alone, read the directories of
-    the descriptors ``read_only``, and mount nothing. ``limits``: resource limits (``resource.RLIMIT_…``) to set, soft
-    and hard; none is raised.
+    It gets a mount namespace of its own, can gain no privileges by executing anything, and opens no device in ``root``.
+    Where the kernel has Landlock it can open files in ``root`` alone, read the directories of the descriptors
+    ``read_only``, and mount nothing. ``limits``: resource limits (``resource.RLIMIT_…``) to set, soft and hard; none is
+    raised.
 
     True with Landlock in force, False on a kernel without it.
 
@@ -53,7 +58,7 @@ def confine(root: str, capabilities: Iterable[int], limits: Mapping[int, int], r
     # Read before /proc is out of reach.
     with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
         last = int(file.read())
-    libc.unshare(CLONE_NEWNS | libc.CLONE_NEWNET | libc.CLONE_NEWIPC)
+    libc.unshare(CLONE_NEWNS)
     libc.mount("", "/", "", mounts.MS_REC | mounts.MS_PRIVATE, "")
     flags = mounts.MS_NODEV | mounts.MS_NOSUID | mounts.MS_NOEXEC
     libc.mount(root, root, "", mounts.MS_BIND, "")

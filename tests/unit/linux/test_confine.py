@@ -18,6 +18,7 @@ from podyard.linux import confine, libc
 root, other = sys.argv[1:]
 below = os.open(other, os.O_PATH | os.O_DIRECTORY)
 kept = open(os.path.join(other, "kept"), "rb", buffering=0)
+confine.isolate()
 locked = confine.confine(root, (confine.CAP_DAC_OVERRIDE, confine.CAP_MKNOD, confine.CAP_SYS_ADMIN), {
     resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 40}, read_only=[below])
 

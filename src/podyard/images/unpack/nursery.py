@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from podyard.images.unpack import packer, worker
 from podyard.images.unpack.limits import MESSAGE_LIMIT
 from podyard.images.unpack.stream import decoders
-from podyard.linux import libc
+from podyard.linux import confine, libc
 
 _PROGRAMS = {"worker": worker.run, "packer": packer.run}
 
@@ -28,6 +28,8 @@ def main() -> None:
     """Serve until the socket is closed."""
     libc.die_with_parent(int(sys.argv[1]))
     decoders()
+    # Once for all workers: it is most of what confining one of them takes.
+    confine.isolate()
     with socket.socket(fileno=0) as channel:
         while True:
             message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_LIMIT, 2)

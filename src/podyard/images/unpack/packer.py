@@ -32,11 +32,12 @@ _TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symbol
 
 def main() -> None:
     """Check or pack one layer as the first argument asks for."""
+    confine.isolate()
     run(json.loads(sys.argv[1]))
 
 
 def run(request: dict[str, Any]) -> None:
-    """Check or pack one layer. The process is of no other use afterwards."""
+    """Check or pack one layer, in a process that is isolated and of no other use afterwards."""
     try:
         say({"result": _run(request)})
     except PodyardError as error:

@@ -110,10 +110,18 @@ async def run_worker(
     """
     worker: Running = Direct(program, request) if workers is None else await workers.start(program, request)
     ending = asyncio.ensure_future(worker.code())
+    finished = False
     try:
-        return await _follow(worker, ending, subject, stall=stall, on_progress=on_progress)
+        result = await _follow(worker, ending, subject, stall=stall, on_progress=on_progress)
+        finished = True
     finally:
-        await _end(worker, ending, subject)
+        if not finished or workers is None:
+            await _end(worker, ending, subject)
+    if workers is not None:
+        # The result is the last thing that a worker does: nobody needs to wait until it has left.
+        _close(worker)
+        workers.retire(ending)
+    return result
 
 
 async def _follow(
@@ -182,6 +190,10 @@ async def _end(worker: Running, ending: asyncio.Future[int], subject: str) -> No
         raise errors.Internal(f"{subject} cannot be killed: the disk does not answer") from None
     finally:
         # Those that were not reached, when the caller went away very early.
-        for pipe in (worker.stdout, worker.stderr):
-            if pipe is not None:
-                pipe.close()
+        _close(worker)
+
+
+def _close(worker: Running) -> None:
+    for pipe in (worker.stdout, worker.stderr):
+        if pipe is not None:
+            pipe.close()

@@ -46,11 +46,12 @@ _REPORT = 0.1  # seconds between two reports of progress
 
 def main() -> None:
     """Unpack one layer as the first argument asks for."""
+    confine.isolate()
     run(json.loads(sys.argv[1]))
 
 
 def run(request: dict[str, Any]) -> None:
-    """Unpack one layer. The process is of no other use afterwards."""
+    """Unpack one layer, in a process that is isolated and of no other use afterwards."""
     try:
         say({"result": _unpack(request)})
     except PodyardError as error:

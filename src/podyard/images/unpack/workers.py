@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from podyard.errors import Internal
 from podyard.images.unpack.limits import MESSAGE_LIMIT
 from podyard.images.unpack.running import Forked
+
+logger = logging.getLogger(__name__)
 
 ANSWER_LIMIT = 30.0
 """Seconds for an answer of the nursery."""
@@ -32,6 +34,7 @@ class Workers:
         self._nursery: _Nursery | None = None
         self._running = 0
         self._idle: asyncio.TimerHandle | None = None
+        self._leaving: set[asyncio.Future[int]] = set()
 
     async def start(self, program: str, request: Mapping[str, Any]) -> Forked:
         """Start a worker ("worker", "packer") with its request; ``reap`` it in any case.
@@ -40,8 +43,11 @@ class Workers:
         """
         if self._idle is not None:
             self._idle.cancel()
-        if self._nursery is None or self._nursery.ended:
-            self._nursery = _Nursery()
+        if self._nursery is not None and self._nursery.ended:
+            self._nursery.close()
+            self._nursery = None
+        if self._nursery is None:
+            self._nursery = _Nursery(self.retire)
         nursery = self._nursery
         self._running += 1
         try:
@@ -51,8 +57,23 @@ class Workers:
             if self._running == 0:
                 self._idle = asyncio.get_running_loop().call_later(IDLE_LIMIT, self._rest)
 
-    def close(self) -> None:
+    def retire(self, ending: asyncio.Future[int]) -> None:
+        """A worker has given its result: see to its end, of which nothing depends any more."""
+        self._leaving.add(ending)
+        ending.add_done_callback(self._left)
+
+    async def close(self) -> None:
         """End the nursery, and with it all workers."""
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=ANSWER_LIMIT)
+        self._end()
+
+    def _left(self, ending: asyncio.Future[int]) -> None:
+        self._leaving.discard(ending)
+        if not ending.cancelled() and (error := ending.exception()) is not None:
+            logger.warning("the end of an unpack worker is not known: %s", error)
+
+    def _end(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
         if self._nursery is not None:
@@ -63,13 +84,14 @@ class Workers:
         if self._nursery is not None and self._nursery.workers:
             self._idle = asyncio.get_running_loop().call_later(IDLE_LIMIT, self._rest)
         else:
-            self.close()
+            self._end()
 
 
 class _Nursery:
     """The process, and the questions that it has not answered yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, retire: Callable[[asyncio.Future[int]], None]) -> None:
+        self._retire = retire
         self._channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
         self.workers = 0
@@ -97,10 +119,12 @@ class _Nursery:
         try:
             answer, (pidfd,) = await asyncio.shield(asked)
         except BaseException:
-            # Without readers and without its asker it is of no use; it may still come to be.
             os.close(pipes[0])
             os.close(pipes[2])
-            asked.add_done_callback(self._abandon)
+            # It may still come to be, and must not write any more when the asker goes on.
+            abandoned = asyncio.ensure_future(self._abandon(asked))
+            self._retire(abandoned)
+            await asyncio.shield(abandoned)
             raise
         finally:
             os.close(pipes[1])
@@ -110,12 +134,9 @@ class _Nursery:
         return Forked(answer["pid"], pidfd, stdout, stderr, self._reap)
 
     def close(self) -> None:
-        """End it: it notices that the channel is closed, or is killed."""
-        if self._channel.fileno() < 0:
-            return
-        self._loop.remove_reader(self._channel)
-        self._channel.close()
-        self._fail()
+        """End it."""
+        if self._channel.fileno() >= 0:
+            self._cut()
         self._process.kill()
         self._process.wait()
 
@@ -148,34 +169,24 @@ class _Nursery:
         except OSError:
             message = b""
         if not message:
-            self._loop.remove_reader(self._channel)
-            self._channel.close()
-            self._fail()
+            self._cut()
             return
         self._waiting.popleft().set_result((json.loads(message), list(descriptors)))
 
-    def _fail(self) -> None:
+    def _cut(self) -> None:
+        self._loop.remove_reader(self._channel)
+        self._channel.close()
         for answer in self._waiting:
             answer.set_exception(Internal("the process that starts unpack workers has ended"))
             answer.exception()  # an asker that has gone away does not look at it
         self._waiting.clear()
 
-    def _abandon(self, asked: asyncio.Task[Answer]) -> None:
-        if asked.cancelled() or asked.exception() is not None:
-            return
-        answer, (pidfd,) = asked.result()
-        forked = Forked(answer["pid"], pidfd, None, None, self._reap)
+    async def _abandon(self, asked: asyncio.Task[Answer]) -> int:
+        try:
+            answer, (pidfd,) = await asked
+        except Internal:
+            return 0  # there is none
         self.workers += 1
+        forked = Forked(answer["pid"], pidfd, None, None, self._reap)
         forked.kill()
-        task = self._loop.create_task(forked.code())
-        _abandoned.add(task)
-        task.add_done_callback(_done)
-
-
-_abandoned: set[asyncio.Task[int]] = set()
-
-
-def _done(task: asyncio.Task[int]) -> None:
-    _abandoned.discard(task)
-    with suppress(asyncio.CancelledError):
-        task.exception()
+        return await forked.code()

@@ -1,0 +1,151 @@
+"""Workers that the nursery forks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.unit.images.unpack.archives import digest
+
+from podyard.errors import DataLoss, Internal, InvalidArgument
+from podyard.images.unpack import UnpackResult, Workers, unpack_layer
+from podyard.images.unpack.limits import Limits
+
+TAR = "application/vnd.oci.image.layer.v1.tar"
+
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture
+async def workers() -> AsyncIterator[Workers]:
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    made = Workers()
+    yield made
+    await made.close()
+    await asyncio.sleep(0)
+    assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> bytes:
+    """A layer of one file, in the file "blob"."""
+    (tmp_path / "f").write_bytes(bytes(1000))
+    subprocess.run(["tar", "-C", tmp_path, "-cf", tmp_path / "blob", "f"], check=True)
+    return (tmp_path / "blob").read_bytes()
+
+
+async def unpack(folder: Path, name: str, diff_id: str, workers: Workers, limits: Limits | None = None) -> UnpackResult:
+    """Unpack the blob into a new directory."""
+    (folder / name).mkdir()
+    record = folder / f"{name}.record"
+    return await unpack_layer(
+        folder / "blob", TAR, folder / name, diff_id=diff_id, limits=limits, record=record, workers=workers
+    )
+
+
+def nursery(workers: Workers) -> int:
+    assert workers._nursery is not None
+    return workers._nursery._process.pid
+
+
+async def test_one_nursery_forks_many_workers(tmp_path: Path, archive: bytes, workers: Workers) -> None:
+    results = await asyncio.gather(*(unpack(tmp_path, f"t{number}", digest(archive), workers) for number in range(8)))
+    first = nursery(workers)
+    results.append(await unpack(tmp_path, "last", digest(archive), workers))
+    assert nursery(workers) == first
+    assert {result.inodes for result in results} == {2}
+    assert all((tmp_path / f"t{number}/f").stat().st_size == 1000 for number in range(8))
+
+
+async def test_a_worker_s_error_is_told_and_the_next_one_works(
+    tmp_path: Path, archive: bytes, workers: Workers
+) -> None:
+    with pytest.raises(DataLoss, match="has the digest"):
+        await unpack(tmp_path, "a", digest(b""), workers)
+    with pytest.raises(InvalidArgument, match="has a name of 1 bytes"):
+        await unpack(tmp_path, "b", digest(archive), workers, Limits(path=0))
+    with pytest.raises(Internal, match="ended with exit code 1: TypeError"):
+        await unpack(tmp_path, "c", digest(archive), workers, Limits(entries="many"))  # type: ignore[arg-type]
+    await unpack(tmp_path, "d", digest(archive), workers)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3, 5, 8, 13])
+async def test_a_cancelled_worker_writes_no_more(tmp_path: Path, archive: bytes, workers: Workers, turns: int) -> None:
+    await unpack(tmp_path, "first", digest(archive), workers)
+    task = asyncio.create_task(unpack(tmp_path, "t", digest(archive), workers))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    (tmp_path / "t.record").unlink(missing_ok=True)
+    await unpack(tmp_path, "last", digest(archive), workers)
+    assert not (tmp_path / "t.record").exists()
+
+
+async def test_a_nursery_that_has_ended_is_replaced(tmp_path: Path, archive: bytes, workers: Workers) -> None:
+    await unpack(tmp_path, "a", digest(archive), workers)
+    pid = nursery(workers)
+    os.kill(pid, signal.SIGKILL)
+    assert workers._nursery is not None
+    workers._nursery._process.wait()
+    await unpack(tmp_path, "b", digest(archive), workers)
+    assert nursery(workers) != pid
+
+
+async def test_a_nursery_that_ends_in_between_is_told(tmp_path: Path, archive: bytes, workers: Workers) -> None:
+    await unpack(tmp_path, "a", digest(archive), workers)
+    os.kill(nursery(workers), signal.SIGSTOP)
+    task = asyncio.create_task(unpack(tmp_path, "b", digest(archive), workers))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    os.kill(nursery(workers), signal.SIGKILL)
+    with pytest.raises(Internal, match="process that starts unpack workers"):
+        await task
+
+
+async def test_an_idle_nursery_ends(
+    tmp_path: Path, archive: bytes, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podyard.images.unpack.workers.IDLE_LIMIT", 0.05)
+    await unpack(tmp_path, "a", digest(archive), workers)
+    pid = nursery(workers)
+    while workers._nursery is not None:
+        await asyncio.sleep(0.01)
+    assert not Path(f"/proc/{pid}").exists()
+    await unpack(tmp_path, "b", digest(archive), workers)
+
+
+def test_workers_end_with_a_daemon_that_is_killed(tmp_path: Path) -> None:
+    script = """
+import asyncio, os, sys
+from podyard.images.unpack import Workers
+async def main():
+    workers = Workers()
+    os.mkfifo(sys.argv[1])
+    os.mkdir(sys.argv[1] + "-t")
+    request = {"tree": sys.argv[1] + "-t", "record": sys.argv[1], "output": ""}
+    forked = await workers.start("packer", request)
+    print(workers._nursery._process.pid, forked._pid, flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "pipe")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as daemon:
+        assert daemon.stdout is not None
+        pids = daemon.stdout.readline().split()
+        pidfds = [os.pidfd_open(int(pid)) for pid in pids]
+        daemon.kill()
+    try:
+        for pidfd in pidfds:
+            assert select.select([pidfd], [], [], 20)[0]
+    finally:
+        for pidfd in pidfds:
+            os.close(pidfd)
