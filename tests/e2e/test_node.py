@@ -231,8 +231,13 @@ async def test_a_directory_of_manifests_through_changes_and_the_agents_death(nod
     assert (container(pods["web"], "web")["containerID"], reason(pods["web"], "web")) == (web_id, "Running")
     (node.manifests / "sick.yaml").unlink()
     node.write("crashing", CRASHING.replace("exit 4", "sleep 1000"))
-    pods = await node.until(lambda pods: "sick" not in pods and reason(pods["crashing"]) == "Running")
-    assert container(pods["crashing"])["restartCount"] == 0
+    pods = await node.until(
+        lambda pods: (
+            "sick" not in pods
+            and container(pods["crashing"])["restartCount"] == 0
+            and {reason(pods["crashing"], name) for name in ("main", "other")} == {"Running"}
+        )
+    )
     assert container(pods["crashing"], "other")["containerID"] != before["crashing/other"]
     await gone(kit, "sick")
     sandboxes = await kit.client.runtime.list_pod_sandbox()

@@ -51,6 +51,8 @@ def command(
     if manifests is None:
         raise InvalidArgument("say where the manifests are: --pod-manifest-path DIR")
     settings = current()
+    for chatty in ("asyncio", "grpc"):
+        logging.getLogger(chatty).setLevel(logging.INFO)
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )

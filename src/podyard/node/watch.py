@@ -7,6 +7,7 @@ import logging
 from contextlib import aclosing, suppress
 
 from podyard.client import Client
+from podyard.cri import api
 from podyard.errors import PodyardError, Unimplemented
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,11 @@ class RuntimeWatch:
         try:
             with suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), seconds)
-        finally:
+        except asyncio.CancelledError:
             self._waiting.pop(sandbox_id, None)
+            raise
+        # What happens from here on, while nobody waits, ends the next wait at once.
+        event.clear()
 
     async def health(self) -> None:
         """Ask for the runtime's status for ever; log when its usability changes."""
@@ -53,7 +57,7 @@ class RuntimeWatch:
             try:
                 async with aclosing(self._client.runtime.get_container_events()) as events:
                     async for event in events:
-                        self._wake(event.pod_sandbox_status.id)
+                        self._wake(event)
             except Unimplemented as error:
                 logger.info("containers are looked at every second, since events cannot be followed: %s", error)
                 return
@@ -61,10 +65,13 @@ class RuntimeWatch:
                 logger.debug("the events ended: %s", error)
             await asyncio.sleep(SUBSCRIBE_AGAIN)
 
-    def _wake(self, sandbox_id: str) -> None:
+    def _wake(self, event: api.ContainerEventResponse) -> None:
+        sandbox_id = event.pod_sandbox_status.id
         waiting = self._waiting.get(sandbox_id)
         if waiting is not None:
             waiting.set()
+        if event.container_id == sandbox_id and event.container_event_type == api.CONTAINER_DELETED_EVENT:
+            self._waiting.pop(sandbox_id, None)
 
     async def _trouble(self) -> str:
         try:

@@ -108,7 +108,7 @@ class Worker:
                 continue
             self.failure = None
             if ended:
-                self._say("has ended")
+                self._say("has ended", logging.INFO)
                 return
             self._say("its sandbox is gone or was stopped: it is started anew")
             self.board = Board()
@@ -127,7 +127,7 @@ class Worker:
                 self._say(f"cannot be removed yet: {error}")
                 await asyncio.sleep(max(AWAY_POLL, waits.wait(time.time(), time.time())))
             else:
-                self._say("is removed")
+                self._say("is removed", logging.INFO)
                 return
 
     def _tell(self, event: PodEvent) -> None:
@@ -141,11 +141,11 @@ class Worker:
         failed = " failed" if event.state == "failed" else ""
         logger.log(level, "pod %s: %s %s%s%s%s", self.full_name, event.step, event.subject, failed, took, detail)
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, level: int = logging.WARNING) -> None:
         """Log something once, not each time that it is found so."""
         if text != self._said:
             self._said = text
-            logger.warning("pod %s: %s", self.full_name, text)
+            logger.log(level, "pod %s: %s", self.full_name, text)
 
 
 def _split(full_name: str) -> tuple[str, str]:

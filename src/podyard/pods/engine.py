@@ -212,9 +212,12 @@ class PodEngine:
 
     async def _found(self, pod: Pod, owned: Callable[[PodView], bool], steps: Steps) -> PodView | None:
         """What is there of a Pod and can be used, or has ended for good; other Pods of its name are removed."""
+        name, namespace = pod.metadata.name, pod.metadata.namespace
         usable: PodView | None = None
-        for view in await self.find(pod.metadata.name, pod.metadata.namespace):
+        others = False
+        for view in await self.find(name, namespace):
             if not owned(view):
+                others = True
                 if view.ready:
                     raise AlreadyExists(
                         f"another pod {view.full_name} runs already (sandbox {view.sandbox_id[:12]}), which is not of "
@@ -226,12 +229,25 @@ class PodEngine:
                 usable = view
             else:
                 await self._discard(view, steps)
-        return usable
+        if usable is not None or others:
+            return usable
+        # What a start left that did not get as far as the sandbox.
+        if failures := await removal.remove_folders(self._folders, namespace, name, steps):
+            raise removal.combined(failures)
+        return None
 
     async def _discard(self, view: PodView, steps: Steps) -> None:
         await self._announce_stop(view)
-        if failures := await removal.remove_pod(self._client, view, None, steps):
-            raise removal.combined(failures)
+        failures = await removal.stop_pod(self._client, view, None, steps)
+        if not failures:
+            # The files go before the sandbox: whoever goes on after a crash finds them by it.
+            await self._remove_folder(view, steps)
+        if removed := await removal.remove_stopped(self._client, view, steps):
+            raise removal.combined(failures + removed)
+        if failures:
+            await self._remove_folder(view, steps)
+
+    async def _remove_folder(self, view: PodView, steps: Steps) -> None:
         with steps.step("removing the files of", view.full_name):
             await removal.remove_folder(self._folders.of(view.namespace, view.name, view.uid))
 

@@ -38,8 +38,14 @@ async def stop_pod(client: Client, pod: PodView, grace: int | None, steps: Steps
 async def remove_pod(client: Client, pod: PodView, grace: int | None, steps: Steps) -> list[PodyardError]:
     """Stop a Pod and remove its containers and sandboxes. What failed."""
     failures = await stop_pod(client, pod, grace, steps)
+    removed = await remove_stopped(client, pod, steps)
+    return failures + removed if removed else []
+
+
+async def remove_stopped(client: Client, pod: PodView, steps: Steps) -> list[PodyardError]:
+    """Remove a Pod's containers and sandboxes, by force what still runs. What failed."""
     everything = [*pod.containers, *pod.earlier]
-    failures += await _all(_gone(client.runtime.remove_container(view.id)) for view in everything)
+    failures = await _all(_gone(client.runtime.remove_container(view.id)) for view in everything)
     removed = await _all(_remove_sandbox(client, pod, sandbox_id, steps) for sandbox_id in pod.sandboxes)
     # A sandbox takes with it whatever failed to be stopped or removed in it.
     return failures + removed if removed else []

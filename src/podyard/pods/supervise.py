@@ -52,6 +52,7 @@ class Supervisor:
         self._pause = pause
         self._board = launcher.board
         self._prober = Prober(client, launcher, steps)
+        self._back_off = back_off
         self._waits = {container.name: BackOff(back_off) for container in self._watched(launcher.pod)}
         self._grace = launcher.pod.spec.termination_grace_period_seconds
         self._due: dict[str, float] = {}
@@ -157,12 +158,15 @@ class Supervisor:
         try:
             if last is not None and last.state != api.CONTAINER_EXITED:
                 await self._client.runtime.stop_container(last.id, self._grace)
-            if last is not None:
-                self._board.unhealthy.discard(last.id)
             if attempt > 1:
                 await discard_attempt(self._client, self._launcher, container.name, attempt - 2)
             self._launcher.forget_image(container)
             await self._launcher.launch(container, attempt)
+            if last is None:
+                # Waits before the first start count for themselves.
+                self._waits[container.name] = BackOff(self._back_off)
+            else:
+                self._board.unhealthy.discard(last.id)
         except PodyardError as error:
             # The next look finds the container ended, or missing, and waits longer.
             self._steps.tell("starting again", container.name, "failed", detail=str(error))

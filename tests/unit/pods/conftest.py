@@ -25,13 +25,15 @@ class MemoryRuntime:
     """The calls that the engine makes. ``calls`` has them in their order, as "Call subject".
 
     ``exits`` scripts containers by name: the exit code of each start in turn, None for one that goes on. ``fails`` has
-    the errors of calls to come, by "Call subject"; ``on_start`` is called with a container that has been started,
-    ``on_stop`` awaited in a StopContainer; ``looked`` is set when a sandbox's status is asked for.
+    the errors of calls to come, by "Call subject"; ``exec_codes`` the exit codes of commands other than 0; ``on_start``
+    is called with a container that has been started, ``on_stop`` awaited in a StopContainer; ``looked`` is set when a
+    sandbox's status is asked for.
     """
 
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.exits: defaultdict[str, list[int | None]] = defaultdict(list)
+        self.exec_codes: dict[str, int] = {}
         self.fails: dict[str, PodyardError] = {}
         self.on_start: Callable[[api.ContainerStatus], None] = lambda status: None
         self.on_stop: Callable[[api.StopContainerRequest], Awaitable[None]] | None = None
@@ -195,6 +197,11 @@ class MemoryRuntime:
         if request.container_id not in self.containers:
             raise NotFound(f"no container {request.container_id}")
         return api.ContainerStatusResponse(status=self.containers[request.container_id])
+
+    async def ExecSync(self, request: api.ExecSyncRequest) -> api.ExecSyncResponse:
+        name = self.containers[request.container_id].metadata.name
+        self._called("ExecSync", f"{name} {' '.join(request.cmd)}")
+        return api.ExecSyncResponse(exit_code=self.exec_codes.get(" ".join(request.cmd), 0), stdout=b"said")
 
     async def ListContainers(self, request: api.ListContainersRequest) -> api.ListContainersResponse:
         items = [

@@ -1,0 +1,179 @@
+"""Going on with a Pod from whatever there is of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podyard.client import Client
+from podyard.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+from podyard.manifest.model import Pod
+from podyard.pods import Board, PodEngine
+
+MakePod = Callable[..., Pod]
+
+
+async def until(what: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not what():
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def keeping(engine: PodEngine, pod: Pod, board: Board | None = None) -> AsyncIterator[asyncio.Task[bool]]:
+    """Keep a Pod while the block lasts: its end is that of an agent that is killed."""
+    task = asyncio.create_task(engine.keep(pod, owned=lambda view: True, board=board))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def starts(runtime: Any, name: str = "main") -> int:
+    count: int = runtime.calls.count(f"StartContainer {name}")
+    return count
+
+
+def runs(runtime: Any, name: str) -> Callable[[], bool]:
+    return lambda: starts(runtime, name) > 0
+
+
+async def test_what_runs_goes_on_unchanged(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
+    pod = make_pod("initContainers: [{name: first, image: 'busybox:1'}]")
+    runtime.exits["first"] = [0]
+    async with keeping(engine, pod):
+        await until(runs(runtime, "main"))
+    before = len(runtime.calls)
+    async with keeping(engine, pod):
+        runtime.looked.clear()
+        await asyncio.wait_for(runtime.looked.wait(), 10)
+        runtime.looked.clear()
+        await asyncio.wait_for(runtime.looked.wait(), 10)
+    assert runtime.calls[before:] == []
+
+
+@pytest.mark.parametrize("killed_after", ["first", "second"])
+async def test_a_start_that_was_interrupted_goes_on_with_the_init_container_it_had_come_to(
+    runtime: Any, engine: PodEngine, make_pod: MakePod, killed_after: str
+) -> None:
+    pod = make_pod(
+        "initContainers: [{name: first, image: 'busybox:1'}, {name: side, image: 'busybox:1', restartPolicy: Always}, "
+        "{name: second, image: 'busybox:1'}]"
+    )
+    runtime.exits["first"] = [0 if killed_after == "second" else None]
+    async with keeping(engine, pod):
+        await until(runs(runtime, killed_after))
+    runtime.end(runtime.container(killed_after), 0)
+    runtime.exits["second"] = [0]
+    async with keeping(engine, pod):
+        await until(runs(runtime, "main"))
+    assert [starts(runtime, name) for name in ("first", "side", "second", "main")] == [1, 1, 1, 1]
+    assert runtime.calls.count("RunPodSandbox web") == 1
+
+
+async def test_what_has_ended_for_good_is_not_run_again(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
+    runtime.exits["main"] = [0]
+    pod = make_pod("restartPolicy: OnFailure")
+    assert await engine.keep(pod, owned=lambda view: True)
+    assert runtime.calls.count("StopPodSandbox") == 1
+    assert await engine.keep(pod, owned=lambda view: True)
+    assert (starts(runtime), runtime.calls.count("StopPodSandbox")) == (1, 1)
+
+
+async def test_an_init_container_that_failed_for_good_ends_the_pod(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    runtime.exits["first"] = [3]
+    pod = make_pod("restartPolicy: Never\ninitContainers: [{name: first, image: 'busybox:1'}]")
+    with pytest.raises(FailedPrecondition, match="exit code 3"):
+        await engine.keep(pod, owned=lambda view: True)
+    assert await engine.keep(pod, owned=lambda view: True)
+    assert starts(runtime, "first") == 1
+
+
+async def test_a_container_that_crashes_again_and_again_is_adopted(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    runtime.exits["main"] = [1, None]
+    pod = make_pod(containers="- {name: main, image: 'busybox:1'}\n- {name: other, image: 'busybox:1'}")
+    running = await engine.run(pod)
+    async with keeping(engine, pod):
+        await until(lambda: starts(runtime) == 2)
+    assert starts(runtime, "other") == 1
+    (view,) = await engine.find("web")
+    assert view.uid == running.uid
+
+
+async def test_a_sandbox_that_is_lost_is_replaced(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
+    pod = make_pod()
+    async with keeping(engine, pod) as task:
+        await until(runs(runtime, "main"))
+        await engine.stop("web", "default")
+        assert await asyncio.wait_for(task, 10) is False
+    async with keeping(engine, pod):
+        await until(lambda: starts(runtime) == 2)
+    assert len(runtime.sandboxes) == 1
+
+
+async def test_another_manifest_replaces_what_runs_and_its_files(
+    runtime: Any, engine: PodEngine, make_pod: MakePod, tmp_path: Path
+) -> None:
+    running = await engine.run(make_pod())
+    async with keeping(engine, make_pod("hostname: other")):
+        await until(lambda: starts(runtime) == 2)
+    assert running.sandbox_id not in runtime.sandboxes
+    assert not (tmp_path / "pods" / f"default_web_{running.uid}").exists()
+    (view,) = await engine.find("web")
+    assert (tmp_path / "pods" / f"default_web_{view.uid}").exists()
+
+
+async def test_what_is_not_owned_is_left_alone(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
+    running = await engine.run(make_pod())
+    with pytest.raises(AlreadyExists, match="podyard rm default/web"):
+        await engine.keep(make_pod("hostname: other"), owned=lambda view: False)
+    assert running.sandbox_id in runtime.sandboxes
+
+
+async def test_files_that_a_start_left_without_a_sandbox_are_removed(
+    runtime: Any, engine: PodEngine, make_pod: MakePod, tmp_path: Path
+) -> None:
+    left = tmp_path / "pods" / "default_web_0000"
+    left.mkdir(parents=True)
+    async with keeping(engine, make_pod()):
+        await until(runs(runtime, "main"))
+    assert not left.exists()
+
+
+async def test_a_container_that_cannot_be_started_does_not_keep_the_others(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    containers = "- {name: main, image: 'missing:1'}\n- {name: other, image: 'busybox:1'}"
+    board = Board()
+    async with keeping(engine, make_pod("restartPolicy: Never", containers=containers), board):
+        await until(lambda: runtime.calls.count("PullImage missing:1") > 2)
+        assert runs(runtime, "other")()
+        assert board.waiting["main"].reason in ("ErrImagePull", "ImagePullBackOff")
+        assert "missing:1 is not in the registry" in board.waiting["main"].message
+        runtime.registry.add("missing:1")
+        await until(runs(runtime, "main"))
+        await until(lambda: board.waiting == {})
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [("CreateContainer main", "CreateContainerError"), ("StartContainer main", "RunContainerError")],
+)
+async def test_the_board_says_what_could_not_be_done(
+    runtime: Any, client: Client, engine: PodEngine, make_pod: MakePod, call: str, reason: str
+) -> None:
+    runtime.fails[call] = InvalidArgument("injected")
+    board = Board()
+    async with keeping(engine, make_pod(), board):
+        await until(lambda: "main" in board.waiting)
+        assert board.waiting["main"].reason == reason
