@@ -246,17 +246,17 @@ async def _handlers(
     for reason in refused:
         logger.info("not used: %s", reason)
     logger.info("OCI runtime: %s", default.path)
-    handlers = dict.fromkeys(("", default.name), await _handler(default, init, cgroup))
+    handlers = dict.fromkeys(("", default.name), await _handler(default, init, cgroup, config.root))
     for name, handler in config.runtime.handlers.items():
         runtime = runtimes.get(_runtime_of(name, handler))
         if runtime is None:
             raise FailedPrecondition(f"runtime handler {name}: {handler.path} is not installed")
-        handlers[name] = await _handler(runtime, init, cgroup)
+        handlers[name] = await _handler(runtime, init, cgroup, config.root)
     return handlers
 
 
-async def _handler(runtime: OciRuntime, init: Path, cgroup: str) -> Handler:
-    reason = await probe.no_user_namespaces(runtime, init, cgroup)
+async def _handler(runtime: OciRuntime, init: Path, cgroup: str, layers: Path) -> Handler:
+    reason = await probe.no_user_namespaces(runtime, init, cgroup, layers)
     if reason:
         logger.info("no user namespaces with %s: %s", runtime.name, reason)
     return Handler(runtime, reason)

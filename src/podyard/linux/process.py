@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -102,7 +103,7 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 async def ended(pid: int) -> None:
     """Wait until a process has ended, be it a child or not. One that is not there has."""
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = open_pidfd(pid)
     except ProcessLookupError:
         return
     loop = asyncio.get_running_loop()
@@ -113,6 +114,16 @@ async def ended(pid: int) -> None:
     finally:
         loop.remove_reader(pidfd)
         os.close(pidfd)
+
+
+def open_pidfd(pid: int) -> int:
+    """pidfd_open(2). Raises ProcessLookupError for a process that is gone, or just going: some kernels say EINVAL then."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise ProcessLookupError(errno.ESRCH, f"process {pid} is just going") from error
+        raise
 
 
 def watch(pidfd: int, callback: Callable[[], None]) -> None:

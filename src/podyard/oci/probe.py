@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,38 +64,44 @@ async def try_runtime(candidate: OciRuntime, init: Path, cgroup: str) -> None:
         await _run_trial(candidate, bundle, _trial_spec(cgroup), cgroup)
 
 
-async def no_user_namespaces(candidate: OciRuntime, init: Path, cgroup: str) -> str:
-    """Why a runtime runs no container in a user namespace with mapped layers here, found by a trial; "" if it does."""
+async def no_user_namespaces(candidate: OciRuntime, init: Path, cgroup: str, layers: Path) -> str:
+    """Why a runtime runs no container in a user namespace here, found by a trial; "" if it does.
+
+    ``layers``: a directory of the file system that has the images' layers: what can be mapped is a matter of that one.
+    """
     try:
         with _trial_bundle(candidate, init) as bundle:
-            await _try_user_namespace(candidate, bundle, cgroup)
+            await _try_user_namespace(candidate, bundle, cgroup, layers)
     except (PodyardError, OSError) as error:
         return str(error)
     return ""
 
 
-async def _try_user_namespace(candidate: OciRuntime, bundle: Path, cgroup: str) -> None:
+async def _try_user_namespace(candidate: OciRuntime, bundle: Path, cgroup: str, layers: Path) -> None:
     closed = next((parent for parent in bundle.resolve().parents if not parent.stat().st_mode & stat.S_IXOTH), None)
     if closed is not None:
         raise FailedPrecondition(
             f"others may not pass through {closed}, and the root of a user namespace must, to reach its root file "
             f"system: run `chmod o+x {closed}`, or use another run directory"
         )
-    layer = bundle / "rootfs"
-    layer.rename(bundle / "layer")
-    layer.mkdir()
-    with userns.held(TRIAL_MAP) as pid:
+    with tempfile.TemporaryDirectory(prefix="trial-", dir=layers) as layer, userns.held(TRIAL_MAP) as pid:
         path = f"/proc/{pid}/ns/user"
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            idmap.private_bind(str(bundle / "layer"), bundle / "rootfs", userns=descriptor)
-        finally:
-            os.close(descriptor)
+        _mount_mapped(bundle / "rootfs", Path(layer, "root"), path)
         spec = _trial_spec(cgroup)
         linux: dict[str, Any] = spec["linux"]
         linux["namespaces"].append({"type": "user", "path": path})
         linux.update(idmaps.documents(TRIAL_MAP))
         await _run_trial(candidate, bundle, spec, cgroup)
+
+
+def _mount_mapped(root: Path, layer: Path, user_namespace: str) -> None:
+    """Put ``root`` aside as a layer and mount it again with mapped owners; change them where that cannot be."""
+    shutil.copytree(root, layer)
+    with open(user_namespace, "rb") as file:
+        try:
+            idmap.private_bind(str(layer), root, userns=file.fileno())
+        except OSError:
+            idmap.change_owners(root, TRIAL_MAP)
 
 
 @contextlib.contextmanager

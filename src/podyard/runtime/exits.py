@@ -107,7 +107,7 @@ def _call_at_end(pid: int, start_time: int, callback: Callable[[int | None], Non
     """Call back once when a process has ended, with its exit code if it was podyard's child; soon, when it is gone."""
     loop = asyncio.get_running_loop()
     try:
-        descriptor = os.pidfd_open(pid)
+        descriptor = process.open_pidfd(pid)
     except ProcessLookupError:
         loop.call_soon(callback, None)
         return

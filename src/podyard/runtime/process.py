@@ -41,7 +41,7 @@ def is_alive(pid: int, start_time: int) -> bool:
 def send_signal(target: Process, number: int) -> bool:
     """Signal a first process; False when it is not there any more."""
     try:
-        descriptor = os.pidfd_open(target.pid)
+        descriptor = process.open_pidfd(target.pid)
     except ProcessLookupError:
         return False
     try:
