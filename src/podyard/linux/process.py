@@ -117,7 +117,7 @@ async def ended(pid: int) -> None:
 
 
 def open_pidfd(pid: int) -> int:
-    """pidfd_open(2). Raises ProcessLookupError for a process that is gone, or just going: some kernels say EINVAL then."""
+    """pidfd_open(2). Raises ProcessLookupError for a process that is gone, or going: some kernels say EINVAL then."""
     try:
         return os.pidfd_open(pid)
     except OSError as error:
