@@ -54,7 +54,7 @@ def install_environment(root: Path, tree: Path) -> None:
     """Put the locked dependencies into the system as wheels, and configure its pip so that it needs no network."""
     wheels = root / WHEELS.lstrip("/")
     for wanted in (["--require-hashes", "-r", str(tree / "requirements-dev.lock")], list(BUILD_REQUIREMENTS)):
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        pip = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check"]
         target = ["--only-binary=:all:", "--python-version", PYTHON, "--dest", str(wheels)]
         subprocess.run([*pip, *target, *wanted], check=True)
     (root / "etc/pip.conf").write_text(PIP_CONFIGURATION)
