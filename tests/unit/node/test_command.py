@@ -1,0 +1,84 @@
+"""``podyard node`` that cannot begin: it says why, exits with a code, and starts nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+async def node(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Run the command to its end; its exit code and what it wrote to standard error."""
+    process = await started(folder, *arguments)
+    _, output = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+async def started(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
+    environment = {**os.environ, "PODYARD_POD_ROOT": f"{folder}/pods", "PODYARD_LOG_ROOT": f"{folder}/logs"}
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "podyard", "node", *arguments), stderr=asyncio.subprocess.PIPE, env=environment
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((), 2, "--pod-manifest-path DIR"),
+        (("--kubeconfig", "/k"), 6, "--kubeconfig: an API server cannot be followed yet"),
+        (("--pod-manifest-path", "/no/such/directory"), 3, "/no/such/directory cannot be listed"),
+        (("--pod-manifest-path", "/", "--versions", "v2"), 2, "v2"),
+        (("--pod-manifest-path", "/", "--container-runtime-endpoint", "tcp://a:1"), 2, "is not a unix socket"),
+    ],
+)
+async def test_what_is_asked_wrongly_is_told(tmp_path: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+    found, output = await node(tmp_path, *arguments)
+    assert (found, said in output) == (code, True), output
+
+
+@pytest.mark.parametrize("kind", ["absent", "stale"])
+async def test_without_a_runtime_nothing_is_started_and_the_exit_code_is_8(
+    directory: Any, tmp_path: Path, kind: str
+) -> None:
+    directory.pod("web")
+    path = tmp_path / "none.sock"
+    if kind == "stale":
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(path))
+    endpoint = ("--container-runtime-endpoint", f"unix://{path}")
+    code, output = await node(tmp_path, "--pod-manifest-path", str(directory.path), *endpoint)
+    assert code == 8
+    assert f"no usable RuntimeService on unix://{path}; tried runtime.v1.RuntimeService: UNAVAILABLE: " in output
+    assert not (tmp_path / "pods").exists()
+    assert not (tmp_path / "node.sock").exists()
+
+
+async def test_each_version_that_was_tried_is_told(daemon: Any, directory: Any, tmp_path: Path) -> None:
+    endpoint = ("--container-runtime-endpoint", f"{tmp_path}/cri.sock", "--versions", "v1alpha2")
+    code, output = await node(tmp_path, "--pod-manifest-path", str(directory.path), *endpoint)
+    assert code == 8
+    assert "tried runtime.v1alpha2.RuntimeService: UNIMPLEMENTED" in output
+
+
+async def test_a_signal_ends_it_and_leaves_the_pods(
+    runtime: Any, daemon: Any, directory: Any, until: Any, tmp_path: Path
+) -> None:
+    directory.pod("web")
+    process = await started(
+        tmp_path,
+        *("--pod-manifest-path", str(directory.path), "--container-runtime-endpoint", f"{tmp_path}/cri.sock"),
+    )
+    await until(lambda: "StartContainer main" in runtime.calls)
+    process.send_signal(signal.SIGTERM)
+    _, output = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, output
+    assert len(runtime.sandboxes) == 1
+    assert "StopContainer main" not in runtime.calls
+    assert not (tmp_path / "node.sock").exists()
