@@ -5,8 +5,8 @@ usage: .venv/bin/python -m bench.pull [--rounds 5] [--megabytes 210] [--files 15
 The two take turns with each image: it is pulled, then removed with all that it left. Both write to one new ext4 file
 system with a journal, on a loop device whose file is in memory: an old disk would count what was deleted from it before
 (ext4 without a journal passes over each inode that was freed in the last minute). Times are medians in seconds; what
-counts is the ratio. Memory is the largest resident set of the daemon, and of the daemon with the processes that it has
-started, both seen while it pulls.
+counts is the ratio. Memory is the largest (proportional) resident set of the daemon, and of the daemon with the
+processes that it has started, both seen while it pulls.
 """
 
 from __future__ import annotations
@@ -187,21 +187,29 @@ async def _pull(client: Client, server: Server, results: Results, what: str, ima
 async def _watch(server: Server, peak: Peak) -> None:
     assert server.process is not None
     while True:
-        sizes = await asyncio.to_thread(lambda: [_resident(pid) for pid in _family(server.process.pid)])  # type: ignore[union-attr]
+        sizes = await asyncio.to_thread(_sizes, server.process.pid)
         peak.daemon, peak.group = max(peak.daemon, sizes[0]), max(peak.group, sum(sizes))
         await asyncio.sleep(SAMPLE)
 
 
-def _family(pid: int) -> Iterator[int]:
+def _sizes(pid: int) -> list[int]:
+    """The memory of the daemon, then that of each process below it."""
+    return [_resident(one) for one in _family(pid, _read(Path(f"/proc/{pid}/cmdline")))]
+
+
+def _family(pid: int, daemon: str) -> Iterator[int]:
     yield pid
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in _read(task).split():
-            yield from _family(int(child))
+            # Between vfork and exec a child has its parent's memory, which would count twice.
+            if _read(Path(f"/proc/{child}/cmdline")) != daemon:
+                yield from _family(int(child), daemon)
 
 
 def _resident(pid: int) -> int:
-    fields = _read(Path(f"/proc/{pid}/statm")).split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if fields else 0
+    """Resident bytes; pages that several processes share count in part (proportional set size)."""
+    lines = _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
 def _read(path: Path) -> str:

@@ -68,6 +68,8 @@ class Garbage:
 
         Raises Internal when layers cannot be removed.
         """
+        await self._installer.settled()
+        await self._snapshots.settled()
         in_use = self._in_use()
         gone = self._gone(in_use)
         needed = self._needed(gone)
@@ -76,13 +78,14 @@ class Garbage:
             for layer in self._snapshots.records()
             if layer.chain_id not in needed and (waiting or not self._waits(layer))
         ]
+        # First what no record names: on a full disk the database could not be written.
+        for part in self._loose_parts():
+            if waiting or self._age(part.changed) > self._config.parts_age:
+                part.path.unlink(missing_ok=True)
         if gone or layers:
             self._catalog.delete(gone, layers)
         for digest in [digest for digest in self._content.sizes() if digest not in needed]:
             self._content.remove(digest)
-        for part in self._loose_parts():
-            if waiting or self._age(part.changed) > self._config.parts_age:
-                part.path.unlink(missing_ok=True)
         await self._snapshots.remove(self._snapshots.forget(layers))
 
     async def run(self, *, images: bool = False) -> list[Item]:

@@ -85,6 +85,11 @@ class Installer:
                 await source.layer(layer, writer, show)
                 return writer.path
 
+    async def settled(self) -> None:
+        """Wait until what was cancelled has ended."""
+        await self._chains.settled()
+        await self._blobs.settled()
+
     def busy(self) -> set[Path]:
         """Blobs that are about to be unpacked."""
         return set(self._unused)

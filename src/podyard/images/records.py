@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from msgspec.structs import astuple
 
 from podyard.errors import DataLoss, Internal, ResourceExhausted
 from podyard.state.database import Database
+
+_INDEX_STEP = 32768  # bytes by which the index of SQLite's write-ahead log grows
 
 
 class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,13 +134,20 @@ class ImageRecords:
             for image_id in image_ids:
                 self._db.execute("UPDATE images SET used_at = ? WHERE id = ?", (when, image_id))
 
+    def _is_full(self, error: sqlite3.OperationalError) -> bool:
+        # The write-ahead log's index is a file too; where that cannot grow, it is called an I/O error.
+        code = error.sqlite_errorcode
+        status = os.statvfs(self._db.path)
+        no_room = status.f_bavail * status.f_frsize < _INDEX_STEP
+        return code == sqlite3.SQLITE_FULL or (code & 0xFF == sqlite3.SQLITE_IOERR and no_room)
+
     @contextmanager
     def _transaction(self, durable: bool) -> Iterator[None]:
         try:
             with self._db.transaction(durable):
                 yield
         except sqlite3.OperationalError as error:
-            kind = ResourceExhausted if error.sqlite_errorcode == sqlite3.SQLITE_FULL else Internal
+            kind = ResourceExhausted if self._is_full(error) else Internal
             raise kind(f"cannot write the database {self._db.path}: {error}") from error
 
 

@@ -29,6 +29,12 @@ class Shared(Generic[Result]):
     def __init__(self, dispose: Callable[[Result], None] | None = None) -> None:
         self._jobs: dict[str, _Job[Result]] = {}
         self._dispose = dispose
+        self._ending: set[asyncio.Task[Result]] = set()
+
+    async def settled(self) -> None:
+        """Wait until the jobs that nobody uses any more have ended."""
+        while self._ending:
+            await asyncio.wait(self._ending)
 
     @asynccontextmanager
     async def use(self, key: str, work: Callable[[], Coroutine[Any, Any, Result]]) -> AsyncIterator[Result]:
@@ -62,7 +68,16 @@ class Shared(Generic[Result]):
             return
         if self._jobs.get(key) is job:
             del self._jobs[key]
+        if job.task.done():
+            self._end(job.task)
+            return
+        self._ending.add(job.task)
+        job.task.add_done_callback(self._end)
         job.task.cancel()
+        # Who leaves may be cancelled once more: the job ends all the same.
         await asyncio.wait([job.task])
-        if not job.task.cancelled() and job.task.exception() is None and self._dispose is not None:
-            self._dispose(job.task.result())
+
+    def _end(self, task: asyncio.Task[Result]) -> None:
+        self._ending.discard(task)
+        if not task.cancelled() and task.exception() is None and self._dispose is not None:
+            self._dispose(task.result())

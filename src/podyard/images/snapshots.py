@@ -6,7 +6,9 @@ A layer's record, by which it can be checked and packed again, is a file of the 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +20,8 @@ from podyard.errors import DataLoss, Internal
 from podyard.images.records import ImageRecords, SnapshotRecord
 from podyard.images.unpack import Workers, unpack_layer
 from podyard.linux import process
+
+logger = logging.getLogger(__name__)
 
 SYNC_LIMIT = 300.0
 """Seconds for writing an image's layers to the disk."""
@@ -41,6 +45,7 @@ class Snapshots:
         self._suspect: frozenset[str] = frozenset()
         self._busy: set[int] = set()
         self._removing: set[Path] = set()
+        self._cleaning: set[asyncio.Future[None]] = set()
         self._next = 1
         self.workers = Workers()
         """Who starts what unpacks, checks and packs layers."""
@@ -64,8 +69,14 @@ class Snapshots:
         self._next = max((record.folder for record in recorded), default=0) + 1
         await _remove(self.strays())
 
+    async def settled(self) -> None:
+        """Wait until what failed has been removed."""
+        if self._cleaning:
+            await asyncio.wait(self._cleaning)
+
     async def close(self) -> None:
         """End the workers."""
+        await self.settled()
         await self.workers.close()
 
     def __contains__(self, chain_id: str) -> bool:
@@ -121,7 +132,11 @@ class Snapshots:
             )
             self._records.save_snapshot(record)
         except BaseException:
-            await _remove([unfinished, target, listing])
+            # Whoever cancels does it more than once.
+            cleaning = asyncio.ensure_future(self.remove([unfinished, target, listing]))
+            self._cleaning.add(cleaning)
+            cleaning.add_done_callback(self._cleaned)
+            await asyncio.shield(cleaning)
             raise
         finally:
             self._busy.discard(number)
@@ -176,6 +191,11 @@ class Snapshots:
         numbers |= {f"{number}{suffix}" for number in self._busy for suffix in ("", _UNFINISHED)}
         found = [*self._folder.iterdir(), *self._records_folder.iterdir()]
         return [path for path in found if path.name not in numbers and path not in self._removing]
+
+    def _cleaned(self, cleaning: asyncio.Future[None]) -> None:
+        self._cleaning.discard(cleaning)
+        if not cleaning.cancelled() and (error := cleaning.exception()) is not None:
+            logger.warning("what a failed pull has left goes at the next start: %s", error)
 
     def _put_away(self, record: SnapshotRecord) -> list[Path]:
         path = self.tree(record)
