@@ -127,6 +127,8 @@ class PodEngine:
                     await start_sandbox(launcher, steps)
                 else:
                     await launcher.adopt(found.sandbox_id)
+                if found is None:
+                    await self._discard_twins(pod, owned, launcher.sandbox_id, steps)
                 await start_init_containers(self._client, launcher, steps, self._back_off)
                 watch = Supervisor(self._client, launcher, steps, self._back_off, poll=self._poll, pause=pause)
                 await watch.watch()
@@ -235,6 +237,12 @@ class PodEngine:
         if failures := await removal.remove_folders(self._folders, namespace, name, steps):
             raise removal.combined(failures)
         return None
+
+    async def _discard_twins(self, pod: Pod, owned: Callable[[PodView], bool], mine: str, steps: Steps) -> None:
+        """Remove the Pod of a start that was given up while the endpoint still worked on it."""
+        for view in await self.find(pod.metadata.name, pod.metadata.namespace):
+            if owned(view) and view.sandbox_id != mine:
+                await self._discard(view, steps)
 
     async def _discard(self, view: PodView, steps: Steps) -> None:
         await self._announce_stop(view)

@@ -131,7 +131,8 @@ class Supervisor:
             if status.id in self._board.unhealthy:
                 exit_code = exit_code or 1
         kind, policy = kind_of(self._launcher.pod, container), self._launcher.pod.spec.restart_policy
-        if last is not None and not starts_again(policy, kind, exit_code):
+        has_run = last is not None and last.state != api.CONTAINER_CREATED
+        if has_run and not starts_again(policy, kind, exit_code):
             return True
         now = time.time()
         if container.name not in self._due:

@@ -170,7 +170,7 @@ def test_what_is_no_quantity_is_refused(text: str) -> None:
 
 def test_probes_and_hooks_that_are_right_pass(make_pod: MakePod) -> None:
     pod = make_pod(
-        "initContainers: [{name: side, image: a, restartPolicy: Always, startupProbe: {exec: {command: [a]}}}]",
+        "initContainers: [{name: side, image: a, restartPolicy: Always, livenessProbe: {exec: {command: [a]}}}]",
         """\
         ports: [{containerPort: 8080, name: web}]
         livenessProbe: {httpGet: {port: web, httpHeaders: [{name: X-A, value: b c}]}, periodSeconds: 3}
@@ -188,3 +188,11 @@ def test_probes_and_hooks_that_are_right_pass(make_pod: MakePod) -> None:
 def test_a_grpc_probe_is_unimplemented(make_pod: MakePod) -> None:
     with pytest.raises(Unimplemented, match=r"livenessProbe\.grpc: not supported"):
         make_pod(container="livenessProbe: {grpc: {port: 1}}")
+
+
+def test_a_sidecars_startup_probe_is_unimplemented(make_pod: MakePod) -> None:
+    lines = "initContainers: [{name: a, image: b, restartPolicy: Always, startupProbe: {tcpSocket: {port: 1}}}]"
+    with pytest.raises(
+        Unimplemented, match=r"initContainers\[0\]\.startupProbe: not supported by podyard yet for a side"
+    ):
+        make_pod(lines)

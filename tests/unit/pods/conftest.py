@@ -26,8 +26,8 @@ class MemoryRuntime:
 
     ``exits`` scripts containers by name: the exit code of each start in turn, None for one that goes on. ``fails`` has
     the errors of calls to come, by "Call subject"; ``exec_codes`` the exit codes of commands other than 0; ``on_start``
-    is called with a container that has been started, ``on_stop`` awaited in a StopContainer; ``looked`` is set when a
-    sandbox's status is asked for.
+    is called with a container that has been started, ``on_sandbox`` before a sandbox is made, ``on_stop`` awaited in a
+    StopContainer; ``looked`` is set when a sandbox's status is asked for.
     """
 
     def __init__(self) -> None:
@@ -36,6 +36,7 @@ class MemoryRuntime:
         self.exec_codes: dict[str, int] = {}
         self.fails: dict[str, PodyardError] = {}
         self.on_start: Callable[[api.ContainerStatus], None] = lambda status: None
+        self.on_sandbox: Callable[[], None] = lambda: None
         self.on_stop: Callable[[api.StopContainerRequest], Awaitable[None]] | None = None
         self.looked = asyncio.Event()
         self.images: dict[str, api.Image] = {}
@@ -92,6 +93,7 @@ class MemoryRuntime:
     async def RunPodSandbox(self, request: api.RunPodSandboxRequest) -> api.RunPodSandboxResponse:
         config = request.config
         self._called("RunPodSandbox", config.metadata.name)
+        self.on_sandbox()
         sandbox_id = self._new_id()
         network = api.PodSandboxNetworkStatus(ip="10.0.0.2", additional_ips=[api.PodIP(ip="fd00::2")])
         host = config.linux.security_context.namespace_options.network == api.NODE

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from podyard.client import Client
+from podyard.cri import api
 from podyard.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from podyard.manifest.model import Pod
 from podyard.pods import Board, PodEngine
@@ -177,3 +178,29 @@ async def test_the_board_says_what_could_not_be_done(
     async with keeping(engine, make_pod(), board):
         await until(lambda: "main" in board.waiting)
         assert board.waiting["main"].reason == reason
+
+
+async def test_a_container_that_was_made_and_never_started_is_started_whatever_the_policy(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    pod = make_pod("restartPolicy: Never")
+    async with keeping(engine, pod):
+        await until(runs(runtime, "main"))
+    runtime.container("main").state = api.CONTAINER_CREATED
+    runtime.exits["main"] = [0]
+    assert await asyncio.wait_for(engine.keep(pod, owned=lambda view: True), 10)
+    assert runtime.container("main", 1).exit_code == 0
+
+
+async def test_a_start_that_was_given_up_and_came_to_pass_all_the_same_leaves_no_second_pod(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    pod = make_pod()
+    late = await engine.run(pod)
+    hidden = runtime.sandboxes.pop(late.sandbox_id)
+    # Its sandbox comes to be while the next start makes its own.
+    runtime.on_sandbox = lambda: runtime.sandboxes.update({hidden.id: hidden})
+    async with keeping(engine, pod):
+        await until(lambda: starts(runtime) == 2)
+    assert hidden.id not in runtime.sandboxes
+    assert len(runtime.sandboxes) == 1
