@@ -53,7 +53,9 @@ class Database:
                 yield
                 self.execute("COMMIT")
             except BaseException:
-                self.execute("ROLLBACK")
+                # SQLite has done it already where the disk is full.
+                if self._connection.in_transaction:
+                    self.execute("ROLLBACK")
                 raise
         finally:
             if durable:

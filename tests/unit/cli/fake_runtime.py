@@ -353,12 +353,11 @@ class FakeServer:
                     if method.server_streaming
                     else grpc.unary_unary_rpc_method_handler
                 )(
-                    self._wrap(method.name, getattr(runtime, method.name)),
+                    self._wrap(method.name, getattr(runtime, method.name, None)),
                     request_deserializer=method.request.FromString,
                     response_serializer=method.response.SerializeToString,
                 )
                 for method in services.METHODS[service]
-                if hasattr(runtime, method.name)
             }
             name = services.service_name(version, service)
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
@@ -369,13 +368,16 @@ class FakeServer:
         """End it at once."""
         self._server.stop(None).wait()
 
-    def _wrap(self, name: str, call: Callable[[Any], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
+    def _wrap(self, name: str, call: Callable[[Any], Any] | None) -> Callable[[Any, grpc.ServicerContext], Any]:
         def handle(request: Any, context: grpc.ServicerContext) -> Any:
             self.runtime.calls.append((name, request))
             if name in self.runtime.fail:
                 context.abort(*self.runtime.fail[name])
+            answer = self.runtime.answers.get(name, call)
+            if answer is None:
+                context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
             try:
-                return self.runtime.answers.get(name, call)(request)
+                return answer(request)
             except KeyError as error:
                 context.abort(grpc.StatusCode.NOT_FOUND, f"there is no {error.args[0]}")
 

@@ -75,7 +75,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     mounts.remove_tree(folder)
 
 
-def resize(disk: Path, size: int) -> None:
+def leave_free(disk: Path, free: int) -> None:
+    """Make the file system so large that there are ``free`` bytes left."""
+    status = os.statvfs(disk)
+    size = (status.f_blocks - status.f_bfree) * status.f_frsize + free
     subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
 
 
@@ -90,17 +93,16 @@ async def test_a_disk_that_is_full_at_any_byte_leaves_nothing(
     ]
     registry.push(upstream, layout, layout.add_image(trees), "full/any", "1")
     store = await make_store(disk / "images", parts_age=3600.0)
-    before = sum(path.lstat().st_blocks for path in disk.rglob("*")) * 512
     failed = 0
     # Some 1.2 MB are needed at once. The database stands on the same disk.
-    for size in range(before + 100_000, before + 1_600_000, 75_000):
-        resize(disk, size)
+    for free in range(50_000, 1_550_000, 75_000):
+        leave_free(disk, free)
         try:
             await store.pull(f"{upstream}/full/any:1")
         except ResourceExhausted:
             failed += 1
             assert store.garbage.survey() == []
-        resize(disk, 8 << 20)
+        leave_free(disk, 8 << 20)
         await store.pull(f"{upstream}/full/any:1")
         await clean(store)
         await store.remove(f"{upstream}/full/any:1")
