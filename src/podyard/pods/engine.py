@@ -141,7 +141,9 @@ class PodEngine:
 
     async def discard(self, view: PodView, *, on_event: OnEvent = ignore) -> None:
         """Stop this very Pod and remove it with its directories. Raises what failed, all of it in one error."""
-        await self._discard(view, Steps(on_event))
+        # Whoever supervises it goes on doing so until it is stopped; a lock that a killed one left goes away here.
+        with self._folders.exclusive(view.namespace, view.name):
+            await self._discard(view, Steps(on_event))
 
     async def find(self, name: str, namespace: str | None = None) -> list[PodView]:
         """The Pods of that name, of all namespaces or of one, whoever made them."""

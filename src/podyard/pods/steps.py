@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ class Steps:
         try:
             yield note
         except BaseException as error:
-            text = str(error) or type(error).__name__
+            text = "interrupted" if isinstance(error, asyncio.CancelledError) else str(error) or type(error).__name__
             self.tell(step, subject, "failed", detail=text, seconds=time.monotonic() - began)
             if not isinstance(error, Exception):
                 raise
