@@ -43,12 +43,12 @@ def _below(layers: Sequence[admin.StoredLayer]) -> dict[str, list[admin.StoredLa
 
 
 def _drawn(below: dict[str, list[admin.StoredLayer]], parent: str, margin: str, settings: Settings) -> Iterator[str]:
-    # One layer on another is drawn in one line of descent: only a fork goes to the right.
+    # A layer that is the only one on another stands right below it: only a fork goes to the right.
     children = below.get(parent, [])
     for number, layer in enumerate(children):
         last = number == len(children) - 1
         fork = len(children) > 1 or parent == ""
-        yield f"{margin}{('└─ ' if last else '├─ ') if fork else '│  '}{_text(layer, settings)}"
+        yield f"{margin}{('└─ ' if last else '├─ ') if fork else ''}{_text(layer, settings)}"
         further = margin + (("   " if last else "│  ") if fork else "")
         for user in layer.images:
             if user.position == user.layers - 1:
