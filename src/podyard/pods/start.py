@@ -89,12 +89,15 @@ async def _run_init(
         if found.state not in (api.CONTAINER_RUNNING, api.CONTAINER_EXITED):
             found, attempt = None, attempt + 1  # it was never started
     while True:
+        ended_before = found is not None and found.state == api.CONTAINER_EXITED
         container_id = await launcher.launch(container, attempt) if found is None else found.id
         found = None
         began = time.monotonic()
         status = await until_ended(client, container_id)
         seconds = time.monotonic() - began
         if status.exit_code == 0:
+            if ended_before:
+                return
             steps.tell("running the init container", container.name, seconds=seconds)
             return
         failure = f"exit code {status.exit_code}" + (f" ({status.reason})" if status.reason else "")
