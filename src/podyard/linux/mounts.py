@@ -21,6 +21,9 @@ MS_PRIVATE = 0x40000
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 
+REMOVE_RETRIES = 5
+"""How often a removal begins again when somebody else removed a part of it meanwhile."""
+
 OPTIONS_LIMIT = 4095
 """Bytes of options that mount(2) takes: one page with its final zero."""
 
@@ -87,10 +90,15 @@ def unmount_below(folder: Path) -> None:
 def remove_tree(folder: Path) -> None:
     """Unmount what is mounted below a directory of ours, then remove it. What is not there is fine."""
     unmount_below(folder)
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
+    # A monitor that is just ending takes its own files away, too: then one is missing in the middle.
+    for _ in range(REMOVE_RETRIES):
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            if folder.exists():
+                continue
         return
+    shutil.rmtree(folder)
 
 
 def _unescape(text: str) -> str:

@@ -38,6 +38,14 @@ def exit_code(pid: int) -> int | None:
     return ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
 
 
+def collect_in_namespace_of(pid: int) -> None:
+    """Collect the ended children of this process that are in the PID namespace of ``pid``."""
+    namespace = _pid_namespace(pid)
+    for child in ended_children():
+        if namespace is not None and _pid_namespace(child) == namespace:
+            exit_code(child)
+
+
 class Sweeper:
     """Collects orphans that nobody waits for, such as the children of a command in a container with the host's PIDs."""
 
@@ -67,6 +75,13 @@ def ended_children() -> set[int]:
                 if _is_zombie(int(pid)):
                     found.add(int(pid))
     return found
+
+
+def _pid_namespace(pid: int) -> int | None:
+    try:
+        return Path(f"/proc/{pid}/ns/pid").stat().st_ino
+    except OSError:
+        return None
 
 
 def _is_zombie(pid: int) -> bool:

@@ -80,6 +80,6 @@ class StopContainer(Operation[None]):
             return
         if not entry.ended.is_set():
             process.send_signal(entry.record.process, signal.SIGKILL)
-            async with asyncio.timeout(process.EXIT_PATIENCE):
+            async with process.collecting(entry.record.process), asyncio.timeout(process.EXIT_PATIENCE):
                 await entry.ended.wait()
         await process.kill_stragglers(entry.record.cgroup)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from podyard.model.records import Process
 from podyard.oci.runtime import OciRuntime
 from podyard.operations import stage
 from podyard.runtime.context import Context
+
+COLLECT_INTERVAL = 0.5
+"""Seconds in which whoever waits for a command that has ended has collected it."""
 
 EXIT_PATIENCE = 20.0
 """Seconds for conmon to report the end of a process that was killed."""
@@ -101,11 +105,32 @@ def from_bundle(bundle: Path) -> Process | None:
     return Process(pid=pid, start_time=start, monitor_pid=monitor_pid, monitor_start_time=monitor_start)
 
 
+@contextlib.asynccontextmanager
+async def collecting(target: Process) -> AsyncIterator[None]:
+    """While the end of a killed first process is waited for: collect what holds it up.
+
+    The kernel lets go of it when nothing is left in its PID namespace (pid_namespaces(7)), and an OCI runtime that
+    cannot start a command in a container may leave podyard an ended child there.
+    """
+
+    async def collect() -> None:
+        while True:
+            await asyncio.sleep(COLLECT_INTERVAL)
+            if is_alive(target.pid, target.start_time):
+                orphans.collect_in_namespace_of(target.pid)
+
+    collector = asyncio.create_task(collect())
+    try:
+        yield
+    finally:
+        collector.cancel()
+
+
 async def _await_end(target: Process, owner_id: str) -> None:
     if not is_alive(target.pid, target.start_time):
         return
     try:
-        async with asyncio.timeout(cgroups.KILL_PATIENCE):
+        async with collecting(target), asyncio.timeout(cgroups.KILL_PATIENCE):
             await process.ended(target.pid)
     except TimeoutError:
         raise Internal(

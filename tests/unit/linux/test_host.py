@@ -113,6 +113,26 @@ def test_an_overlay_with_many_layers(tmp_path: Path) -> None:
     assert (tmp_path / "l" / "0" / "file").exists()
 
 
+def test_a_tree_is_removed_though_others_take_parts_of_it_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = tmp_path / "tree"
+    (tree / "below").mkdir(parents=True)
+    for name in ("a", "b", "below/c"):
+        (tree / name).touch()
+    real, others = os.unlink, []
+
+    def unlink(path: str, **options: int) -> None:
+        # Whoever takes the first file away is a moment faster.
+        real(path, **options)
+        if not others:
+            others.append(path)
+            real(path, **options)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    mounts.remove_tree(tree)
+    assert others
+    assert not tree.exists()
+
+
 def test_a_path_that_overlayfs_cannot_take_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="comma, colon"):
         mounts.mount_overlay([tmp_path / "a:b"], tmp_path, tmp_path, tmp_path)
