@@ -43,7 +43,11 @@ class OciRuntime:
     @property
     def global_options(self) -> list[str]:
         """What stands before a verb."""
-        return [f"--root={self.root}", *(["--systemd-cgroup"] if self.systemd else []), *self.options]
+        systemd = ["--systemd-cgroup"] if self.systemd else []
+        # What runc warns of while it creates a container would stand in the container's log. Errors are on standard
+        # error in any case.
+        quiet = ["--log=/dev/null"] if self.path.name == "runc" else []
+        return [f"--root={self.root}", *systemd, *quiet, *self.options]
 
     async def start(self, container_id: str) -> None:
         """Let a created container's process run. Raises Internal with the runtime's own words."""
