@@ -18,7 +18,7 @@ from podyard.config import Config, HandlerConfig
 from podyard.errors import FailedPrecondition, PodyardError
 from podyard.images.service import ImageService
 from podyard.images.store import ImageStore
-from podyard.linux import cgroups, mounts, orphans
+from podyard.linux import cgroups, mounts, orphans, process
 from podyard.network import Network
 from podyard.oci import apparmor, probe
 from podyard.oci.host import read_host_facts
@@ -42,6 +42,9 @@ from podyard.stats import Collector
 from podyard.streaming import StreamingServer
 
 logger = logging.getLogger(__name__)
+
+SLICE_LIMIT = 60.0
+"""Seconds for systemd to stop a slice that is empty."""
 
 STOP_PATIENCE = 20.0
 """Seconds that calls and operations in flight get when the daemon is told to stop."""
@@ -108,12 +111,22 @@ async def _reset(config: Config) -> None:
         if failures:
             raise PodyardError(f"not everything could be removed: {'; '.join(map(str, failures))}")
         await context.network.remove_default_network()
-        if not context.systemd_cgroups and not config.runtime.cgroup_parent:
-            # Another podyard, with other directories, may have pods below it.
-            cgroups.remove_if_empty(context.cgroup_parent("", "").rstrip("/"))
+        if not config.runtime.cgroup_parent:
+            await _remove_parent(context)
     config.listen.unlink(missing_ok=True)
     mounts.remove_tree(config.run)
     mounts.remove_tree(config.root)
+
+
+async def _remove_parent(context: Context) -> None:
+    """Remove the cgroup of pods that name none, unless another podyard, with other directories, has pods below it."""
+    parent = context.cgroup_parent("", "").rstrip("/")
+    if not context.systemd_cgroups:
+        cgroups.remove_if_empty(parent)
+    elif not cgroups.processes(cgroups.of_slice(parent)):
+        stopped = await process.run(["systemctl", "stop", parent], limit=SLICE_LIMIT)
+        if stopped.code != 0:
+            logger.warning("systemd did not stop %s: %s", parent, stopped.stderr.decode(errors="replace").strip())
 
 
 @contextlib.asynccontextmanager

@@ -235,3 +235,15 @@ async def test_a_service_that_is_stopped_leaves_its_containers_running(service: 
         kit.client = client
         assert (await kit.status(container_id)).state == api.CONTAINER_RUNNING
         await kit.close()
+
+
+async def test_a_reset_takes_the_slice_away(service: Podyard, images: Images) -> None:
+    async with await Client.connect(service.endpoint) as client:
+        await client.images.pull_image(images.busybox)
+        kit = Kit(client, service.folder / "tests", images.busybox, service.name)
+        await kit.start(await kit.sandbox(), ["sleep", "1000"])
+    systemctl("stop", UNIT)
+    assert (cgroups.ROOT / "podyard.slice").exists()
+    service.reset()
+    assert systemctl("show", "-P", "ActiveState", "podyard.slice") == "inactive"
+    await gone(cgroups.ROOT / "podyard.slice")
