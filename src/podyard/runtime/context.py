@@ -43,7 +43,7 @@ class Paths:
         return self.run / "bundles" / container_id
 
     def writable(self, container_id: str) -> Path:
-        """A container's writable layer, volumes of the image included."""
+        """A container's writable layer, volumes of the image included; or the root of a sandbox's infra process."""
         return self.root / "containers" / container_id
 
     @property

@@ -116,7 +116,7 @@ async def _sweep(context: Context) -> list[str]:
     for base, known in (
         (context.paths.run / "pins", sandboxes),
         (context.paths.run / "sandboxes", sandboxes),
-        (context.paths.root / "containers", containers),
+        (context.paths.root / "containers", sandboxes | containers),
     ):
         for folder in _strangers(base, known):
             try:

@@ -169,8 +169,7 @@ class RunPodSandbox(Operation[str]):
         (bundle / "rootfs").mkdir(mode=0o755, parents=True, exist_ok=True)
         if self.id_map is not None:
             bundle.chmod(0o711)
-        os.chown(bundle / "rootfs", *self._root())  # the OCI runtime makes mount points in it
-        await asyncio.to_thread(shutil.copy2, self.context.init, bundle / "rootfs" / "init")
+        await asyncio.to_thread(self._mount_infra_root, bundle / "rootfs")
         pins = self.context.paths.pins(self.subject)
         joined = {kind: str(pins / kind) for kind in ("user", "network", "ipc", "uts") if (pins / kind).exists()}
         parent = self.context.cgroup_parent(self.subject, self.config.linux.cgroup_parent)
@@ -187,6 +186,15 @@ class RunPodSandbox(Operation[str]):
         await runtime.start(self.subject)
         namespaces.pin_of_process(pins, "pid", infra.pid)
         self.sandbox = replace(self.sandbox, infra=infra)
+
+    def _mount_infra_root(self, target: Path) -> None:
+        """A directory with the init in it. It stands where containers' files do: /run is often mounted noexec, and in a
+        user namespace nobody can lift that."""
+        root = self.context.paths.writable(self.subject)
+        root.mkdir(mode=0o755, exist_ok=True)
+        os.chown(root, *self._root())  # the OCI runtime makes mount points in it
+        shutil.copy2(self.context.init, root / "init")
+        mounts.bind(str(root), target)
 
     async def stop_infra(self) -> None:
         """End the infra process and remove what it needed."""
@@ -210,12 +218,12 @@ DEFAULT_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_gr
 async def stop_infra(context: Context, sandbox: Sandbox) -> None:
     """End a sandbox's infra process and remove its bundle; one that is not there is fine."""
     bundle = context.paths.bundle(sandbox.id)
-    if not bundle.exists():
-        return
-    same_boot = sandbox.boot_id == context.boot_id
-    target: Process | None = sandbox.infra if same_boot else None
-    await process.kill_and_delete(context, context.runtime(sandbox.runtime), sandbox.id, target)
-    await asyncio.to_thread(mounts.remove_tree, bundle)
+    if bundle.exists():
+        same_boot = sandbox.boot_id == context.boot_id
+        target: Process | None = sandbox.infra if same_boot else None
+        await process.kill_and_delete(context, context.runtime(sandbox.runtime), sandbox.id, target)
+        await asyncio.to_thread(mounts.remove_tree, bundle)
+    await asyncio.to_thread(mounts.remove_tree, context.paths.writable(sandbox.id))
 
 
 def attach_request(context: Context, sandbox_id: str, config: api.PodSandboxConfig) -> AttachRequest:
