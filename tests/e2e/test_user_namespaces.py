@@ -257,7 +257,8 @@ async def test_killed_at_a_step_podyard_takes_back_what_it_made(own: Podyard, ki
     ready = await kit.client.runtime.list_pod_sandbox()
     known = {sandbox.id for sandbox in ready}
     assert {path.name for path in (own.run / "pins").iterdir()} == known
-    assert list((own.root / "containers").iterdir()) == []
+    # A sandbox with an infra process has the root of that one there.
+    assert {path.name for path in (own.root / "containers").iterdir()} == known
     assert {point.relative_to(own.run).parts[1] for point in mounts.mounted_below(own.run)} == known
     container_id = await life()
     await kit.client.runtime.start_container(container_id)
