@@ -92,6 +92,14 @@ def exists(cgroup: str) -> bool:
     return (ROOT / cgroup.lstrip("/") if is_v2() else _v1("memory", cgroup)).is_dir()
 
 
+def identity(cgroup: str) -> int | None:
+    """What tells a cgroup from another one that had its name before; None when it is not there."""
+    try:
+        return (ROOT / cgroup.lstrip("/") if is_v2() else _v1("memory", cgroup)).stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
 def memory_current(cgroup: str) -> int | None:
     """Bytes of memory that the cgroup uses now; None when it cannot be read."""
     name = "memory.current" if is_v2() else "memory.usage_in_bytes"

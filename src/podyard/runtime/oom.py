@@ -26,6 +26,7 @@ class Slice:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.identity = cgroups.identity(name)
         self.explained = cgroups.lost_oom_kills(name)
         """Kills in scopes that are gone of which the end has been told."""
         self.told: dict[str, int] = {}
@@ -52,7 +53,11 @@ class OomKills:
     def watch(self, cgroup: str) -> None:
         """Remember what has been lost under a container's slice before it ended."""
         name = _slice(cgroup)
-        if not cgroups.is_v2() or not name or name in self._slices:
+        if not cgroups.is_v2() or not name:
+            return
+        known = self._slices.get(name)
+        # A slice that was stopped meanwhile and made anew counts from 0.
+        if known is not None and known.identity == cgroups.identity(name):
             return
         if len(self._slices) >= MANY:
             self._slices = {known: kept for known, kept in self._slices.items() if cgroups.exists(known)}

@@ -122,6 +122,20 @@ def test_many_at_once_are_each_told(tree: Tree) -> None:
     assert all(tree.ended(entry, KILLED) for entry in entries)
 
 
+def test_a_slice_that_was_made_anew_counts_anew(tree: Tree) -> None:
+    one = tree.start("one.scope")
+    tree.count(PARENT, 5)
+    tree.empty(one)
+    assert tree.ended(one, KILLED)
+    # The old folder stays under another name, so that the new one gets an inode of its own.
+    (tree.root / PARENT.lstrip("/")).rename(tree.root / "gone")
+    tree.count(PARENT, 0)
+    two = tree.start("two.scope")
+    tree.count(PARENT, 1)
+    tree.empty(two)
+    assert tree.ended(two, KILLED)
+
+
 def test_another_exit_code_is_no_oom_kill_and_takes_its_kills_with_it(tree: Tree) -> None:
     one = tree.start("one.scope")
     tree.count(PARENT, 2)
