@@ -109,9 +109,7 @@ async def test_a_manifest_from_run_to_rm(podyard_cli: CommandLine, kit: Kit, ima
     assert "hello from the sidecar" in logs
     assert "done" in logs
     assert podyard("exec", f"{name}/web", "--", "id", "-u") == "65534\n"
-    assert "no-such" in podyard(
-        "exec", f"{name}/web", "--", "no-such-program", code=13 if kit.runtime == "podyard" else 1
-    )
+    assert "no-such" in podyard("exec", f"{name}/web", "--", "no-such-program", code=13)
     assert json.loads(podyard("inspect", name, "-o", "json"))["status"]["id"] == pod["id"]
     assert images.busybox.removesuffix(":1") in podyard("images")
     podyard("stop", name)

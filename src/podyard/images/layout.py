@@ -20,6 +20,7 @@ import io
 import json
 import sys
 import tarfile
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -233,7 +234,12 @@ class LayoutWriter:
 
     def _blob(self, data: bytes) -> str:
         digest = _digest(data)
-        self.path(digest).write_bytes(data)
+        path = self.path(digest)
+        # In one piece: somebody may be reading the same blob, of another image.
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(data)
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
         return digest
 
 
