@@ -33,6 +33,9 @@ from podyard.validate.registry import Registry
 
 __all__ = ["Images"]
 
+RUN_LABEL = "podyard.validate"
+"""Of every image with something to run: the registry of the run that made it."""
+
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 PASSWD = """root:x:0:0:root:/root:/bin/sh
@@ -83,6 +86,8 @@ class Images:
     ) -> WrittenManifest:
         """An image on top of busybox; ``more`` as LayoutWriter.add_image takes it."""
         given = {"Cmd": ["sh"], "Env": [PATH], **(config or {})}
+        # No other image of the runtime is the same: this one is removed at the end of the run, with all its names.
+        given["Labels"] = {**given.get("Labels", {}), RUN_LABEL: self.registry.address}
         with self._lock:
             self._base = self._base or self._layout.add_layer(busybox_tree(self.busybox))
         return self._layout.add_image([self._base, *layers], config=given, listed=False, **more)
