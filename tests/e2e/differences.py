@@ -1,6 +1,7 @@
 """Where Debian's containerd (1.6.20) does otherwise than podyard: each test, and why.
 
-These tests must fail there: when one passes, its line goes. Those under HANGS are not run there: they would wait long.
+These tests must fail there: when one passes, its line goes. Those under HANGS are not run there: they wait long, or fail
+only now and then.
 """
 
 from __future__ import annotations
@@ -43,4 +44,10 @@ _ORPHANS = "ExecSync waits for whatever keeps the command's output open (fixed i
 HANGS: dict[str, str] = {
     "test_exec_and_logs.py::test_a_timeout_kills_the_command": _ORPHANS,
     "test_exec_and_logs.py::test_orphans_are_not_waited_for": _ORPHANS,
+    "test_streaming_commands.py::test_port_forward_carries_many_connections_and_survives_a_bad_one": (
+        "after a failed connection one of the later ones can stay without an answer in a long run; alone it passes"
+    ),
+    "test_stats.py::test_cpu_time_grows_and_its_rate_is_that_of_a_real_interval": (
+        "its rate is that of its own samples, 10 s apart, which can miss the interval that the test looks at"
+    ),
 }
