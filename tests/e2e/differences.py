@@ -1,7 +1,7 @@
 """Where Debian's containerd (1.6.20) does otherwise than podyard: each test, and why.
 
-These tests must fail there: when one passes, its line goes. Those under HANGS are not run there: they wait long, or fail
-only now and then.
+These tests must fail there: when one passes, its line goes. Those under HANGS are not run there: they wait long, or
+fail only now and then.
 """
 
 from __future__ import annotations

@@ -379,10 +379,9 @@ async def test_a_second_runtime_handler(own: Podyard, ours: Kit) -> None:
     ours.configs[sandbox_id] = config
     answer = await ours.client.runtime.pod_sandbox_status(sandbox_id, verbose=True)
     assert answer.status.runtime_handler == json.loads(answer.info["info"])["runtimeHandler"] == "second"
-    log = own.folder / "second.log"
-    before = log.read_text().count("level=debug")
     assert await ours.shell(sandbox_id, "echo runs") == "runs\n"
-    assert log.read_text().count("level=debug") > before  # its own options, which the default handler has not
+    # Its own options, which the default handler's runtime has not.
+    assert "level=debug" in (own.folder / "second.log").read_text()
     status = await ours.client.runtime.status()
     assert {"", "second"} <= {handler.name for handler in status.runtime_handlers}
 
