@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.images import Images
 from tests.support.pods import Kit
-from tests.support.servers import Podyard
+from tests.support.servers import Podyard, remove_network
 
 from podyard.client import Client
 from podyard.errors import EndpointError, Unavailable
@@ -27,6 +27,7 @@ async def end(made: Podyard) -> None:
     if made.process is not None and made.process.poll() is None:
         made.terminate()
     made.reset()
+    remove_network(made.bridge)
 
 
 async def test_a_pod_over_v1alpha2(images: Images, tmp_path: Path) -> None:
