@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         ended = machine.run(root, disk, limit=options.limit)
         clock.say(f"the machine is off: {ended.outcome}")
     if ended.code is None:
-        sys.stderr.write(f"the end of the machine's console:\n{ended.console_tail}\n")
+        sys.stderr.write(f"the end of the machine's console:\n{ended.console}\n")
         return 1
     return ended.code
 
