@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.differences import CONTAINERD, HANGS
+from tests.e2e.differences import CONTAINERD, NOT_RUN
 from tests.support import registry
 from tests.support.images import Images, push_images
 from tests.support.pods import Kit
@@ -30,8 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         test = name.replace("[containerd-", "[").replace("[containerd]", "")
         if test in CONTAINERD:
             item.add_marker(pytest.mark.xfail(reason=CONTAINERD[test], strict=True))
-        if test in HANGS:
-            item.add_marker(pytest.mark.skip(reason=HANGS[test]))
+        if test in NOT_RUN:
+            item.add_marker(pytest.mark.skip(reason=NOT_RUN[test]))
 
 
 @pytest.fixture(scope="session")

@@ -56,8 +56,8 @@ async def test_a_containers_attributes_come_back_as_given(kit: Kit) -> None:
 async def test_cpu_time_grows_and_its_rate_is_that_of_a_real_interval(kit: Kit) -> None:
     sandbox_id = await kit.sandbox()
     container_id = await kit.start(sandbox_id, ["sh", "-c", SPIN], linux=limits(cpu_period=100_000, cpu_quota=20_000))
-    first = (await stats_of(kit, container_id)).cpu
     began = time.monotonic()
+    first = (await stats_of(kit, container_id)).cpu
     async with asyncio.timeout(30 * PATIENCE):
         while not (cpu := (await stats_of(kit, container_id)).cpu).usage_nano_cores.value:
             await asyncio.sleep(0.2)

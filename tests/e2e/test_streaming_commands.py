@@ -230,12 +230,19 @@ async def test_attach_in_a_terminal_and_detach(kit: Kit, environment: dict[str, 
 
 
 async def test_attach_has_the_containers_exit_code(kit: Kit, run: Run) -> None:
-    container_id = await running(kit, "sh", "-c", "read line; echo got $line; exit 6", stdin=True)
+    script = "read line; echo got $line; exit 6"
+    container_id = await running(kit, "sh", "-c", script, stdin=True, stdin_once=True)
     done = await asyncio.to_thread(run, "attach", "-i", container_id, stdin=b"it\n")
     assert (done.returncode, done.stdout) == (6, b"got it\n")
     done = await asyncio.to_thread(run, "attach", container_id)
     assert done.returncode == 5
     assert b"podyard logs" in done.stderr
+
+
+async def test_the_end_of_input_leaves_the_output_of_attach_alone(kit: Kit, run: Run) -> None:
+    container_id = await running(kit, "sh", "-c", "read line; echo got $line; exit 6", stdin=True)
+    done = await asyncio.to_thread(run, "attach", "-i", container_id, stdin=b"it\n")
+    assert (done.returncode, done.stdout) == (6, b"got it\n")
 
 
 async def test_port_forward_carries_many_connections_and_survives_a_bad_one(

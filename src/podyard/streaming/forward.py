@@ -81,7 +81,7 @@ class Connections:
         try:
             peer = await self._forward.dial(port)
             with peer:
-                await _relay(data, peer, self._half_closed)
+                await _relay(data, errors, peer, self._half_closed)
         except Cancelled:
             logger.debug("%s: the client gave up a connection to port %d", self._forward.what, port)
         except (PodyardError, OSError) as error:
@@ -103,14 +103,17 @@ async def _tell(errors: Channel, text: str) -> None:
         logger.debug("the client did not want to know: %s", text)
 
 
-async def _relay(data: Channel, peer: socket.socket, half_closed: bool) -> None:
+async def _relay(data: Channel, errors: Channel, peer: socket.socket, half_closed: bool) -> None:
     """Both directions to their ends; an error of one ends the other.
 
     ``half_closed``: the client may go on sending when the pod has ended its side; otherwise nobody could tell it.
     """
     stream = Descriptor(peer.detach())
     try:
-        to_pod, to_client = asyncio.create_task(_to_pod(data, stream)), asyncio.create_task(_to_client(stream, data))
+        to_pod, to_client = (
+            asyncio.create_task(_to_pod(data, stream)),
+            asyncio.create_task(_to_client(stream, data, errors)),
+        )
         tasks = {to_pod, to_client}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION if half_closed else asyncio.FIRST_COMPLETED)
@@ -136,9 +139,11 @@ async def _to_pod(data: Channel, stream: Descriptor) -> None:
     stream.shut_down()
 
 
-async def _to_client(stream: Descriptor, data: Channel) -> None:
+async def _to_client(stream: Descriptor, data: Channel, errors: Channel) -> None:
     while content := await stream.read():
         await data.write(content)
+    # A client that has all the data looks here for an error: it must not wait until its own side has ended too.
+    errors.close()
     data.close()
 
 

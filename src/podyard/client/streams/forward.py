@@ -26,7 +26,7 @@ ERROR_LIMIT = 16 << 10
 OPENING = 30.0
 """Seconds for opening the streams: servers give up after as many."""
 ERROR_PATIENCE = 5.0
-"""Seconds for the rest of an error's text."""
+"""Seconds for an error's text after the end of the data."""
 DATA_CHANNEL, ERROR_CHANNEL = 0, 1
 
 
@@ -68,15 +68,17 @@ class Connection:
         await self._link.close()
 
     async def _check(self) -> None:
-        # A server tells of an error before it ends the data. While nothing went wrong it may keep the error's channel.
-        if not self._error.waiting:
-            return
+        # Servers end the two channels one after the other, in either order (containerd the data first), and the error's
+        # end says that there was none. One that keeps it open is waited for in vain, so not for long.
+        text = bytearray()
         try:
             async with asyncio.timeout(ERROR_PATIENCE):
-                text = await self._error.read_all(ERROR_LIMIT)
-        except TimeoutError:
-            text = b"the runtime tells of an error, but not of which"
-        raise Unavailable(f"port {self.port}: {text.decode(errors='replace').strip()}")
+                async for piece in self._error:
+                    text += piece[: ERROR_LIMIT - len(text)]
+        except (TimeoutError, Unavailable):
+            pass  # the data has come to its end: a connection that is gone after it takes nothing away
+        if text:
+            raise Unavailable(f"port {self.port}: {text.decode(errors='replace').strip()}")
 
     async def __aenter__(self) -> Self:
         return self
