@@ -126,11 +126,13 @@ async def test_many_sessions_at_once(kit: Kit, transport: Transport) -> None:
     assert found == [(f"{number}\n".encode(), b"", number) for number in range(20)]
 
 
+# Sizes and input travel on channels of their own: the size is asked for until it is the new one.
+SIZED = 'until [ "$(stty size)" = "%s" ]; do sleep 0.05; done; echo now %s'
+
+
 async def test_a_terminal_has_the_size_that_it_is_given(kit: Kit, transport: Transport) -> None:
     _, container_id = await running(kit)
-    # Sizes and input travel on channels of their own: the size is asked for until it is the new one.
-    show = 'until [ "$(stty size)" = "%s" ]; do sleep 0.05; done; echo now %s'
-    command = ["sh", "-c", f"read line; {show % ('33 101', 'wide')}; {show % ('30 90', 'narrow')}; echo err >&2"]
+    command = ["sh", "-c", f"read line; {SIZED % ('33 101', 'wide')}; {SIZED % ('30 90', 'narrow')}; echo err >&2"]
     async with kit.client.runtime.exec(container_id, command, stdin=True, tty=True, transport=transport) as session:
         await session.resize(101, 33)
         await session.stdin.write(b"one\n")
@@ -181,11 +183,11 @@ async def test_attach_ends_with_the_container(kit: Kit) -> None:
 
 
 async def test_attach_to_a_terminal(kit: Kit) -> None:
-    _, container_id = await running(kit, "while read line; do stty size; done", stdin=True, tty=True)
+    _, container_id = await running(kit, f"read line; {SIZED % ('22 77', '$line')}; cat", stdin=True, tty=True)
     async with kit.client.runtime.attach(container_id, stdin=True, tty=True) as session:
         await session.resize(77, 22)
-        await session.stdin.write(b"\n")
-        await until(session, b"22 77\r\n")
+        await session.stdin.write(b"wide\n")
+        await until(session, b"now wide\r\n")
 
 
 async def echoed(connection: Connection, content: bytes) -> bytes:

@@ -164,8 +164,8 @@ async def test_a_shell_in_a_terminal(kit: Kit, environment: dict[str, str]) -> N
     def talk() -> None:
         with terminal(environment, "exec", "-it", container_id, "--", "sh") as shell:
             shell.until(rb"# ")
-            shell.type(b"stty size\r")
-            shell.until(rb"40 120\r\n")
+            shell.type(b"until stty size | grep '40 120'; do sleep 0.1; done\r")
+            shell.until(rb"\n40 120\r\n")
             shell.size(30, 90)
             shell.process.send_signal(signal.SIGWINCH)
             shell.type(b"while ! stty size | grep '30 90'; do sleep 0.1; done\r")
@@ -219,8 +219,8 @@ async def test_attach_in_a_terminal_and_detach(kit: Kit, environment: dict[str, 
     def talk() -> None:
         for _ in range(2):
             with terminal(environment, "attach", "-it", container_id) as session:
-                session.type(b"echo $((6 * 7)) $(stty size)\r")
-                session.until(rb"42 40 120\r\n")
+                session.type(b"until stty size | grep '40 120'; do sleep 0.1; done; echo $((6 * 7))\r")
+                session.until(rb"\n40 120\r\n42\r\n")
                 session.type(b"\x10\x11")
                 session.until(rb"goes on")
                 assert session.code() == 0

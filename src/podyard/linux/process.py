@@ -12,7 +12,7 @@ import errno
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,17 +43,16 @@ async def run(
     """Run a tool to its end, in a process group of its own.
 
     ``limit``: seconds it may take, then its group is killed and DeadlineExceeded raised. ``stdin``: what it reads from
-    a pipe; with None it has /dev/null. ``output_limit``: bytes kept of each output; the rest is read and dropped. What
-    its orphans still write after it has ended is not waited for.
+    a file in memory; with None it has /dev/null. ``output_limit``: bytes kept of each output; the rest is read and
+    dropped. What its orphans still write after it has ended is not waited for.
 
     Raises Internal when it cannot be started.
     """
-    process = start(argv, env=env, pass_fds=pass_fds, cwd=cwd, stdin=stdin is not None)
+    with _source(stdin) as source:
+        process = start(argv, env=env, pass_fds=pass_fds, cwd=cwd, stdin=source)
     stdout, stderr = Sink(process.stdout, output_limit), Sink(process.stderr, output_limit)
     try:
         async with asyncio.timeout(limit):
-            if stdin is not None:
-                await asyncio.to_thread(_feed, process, stdin)
             await ended(process.pid)
     except TimeoutError:
         kill_group(process)
@@ -74,13 +73,16 @@ def start(
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
     cwd: Path | None = None,
-    stdin: bool = False,
+    stdin: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
-    """Start a tool in a session of its own with pipes for its output. Raises Internal when it cannot be started."""
+    """Start a tool in a session of its own with pipes for its output; ``stdin`` as for ``subprocess.Popen``.
+
+    Raises Internal when it cannot be started.
+    """
     try:
         return subprocess.Popen(
             argv,
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=dict(env) if env is not None else None,
@@ -162,14 +164,16 @@ def set_oom_score_adj(pid: int, value: int) -> None:
         return
 
 
-def _feed(process: subprocess.Popen[bytes], data: bytes) -> None:
-    assert process.stdin is not None
-    # A tool that has ended reads no more; closing writes what is still buffered, and closes even where that fails.
-    with contextlib.suppress(BrokenPipeError):
-        try:
-            process.stdin.write(data)
-        finally:
-            process.stdin.close()
+@contextlib.contextmanager
+def _source(data: bytes | None) -> Iterator[int]:
+    """A descriptor with ``data`` to read. A file: unlike a pipe it takes all at once, and nobody has to feed it."""
+    if data is None:
+        yield subprocess.DEVNULL
+        return
+    with open(os.memfd_create("stdin"), "wb") as file:
+        file.write(data)
+        file.seek(0)
+        yield file.fileno()
 
 
 class Sink:

@@ -96,7 +96,12 @@ def held(id_map: IdMap, kinds: Iterable[str] = ()) -> Iterator[int]:
     argv = ["unshare", "--user", *(_OPTIONS[kind] for kind in sorted(kinds)), "--", "cat"]
     try:
         tool = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+            argv,
+            bufsize=0,  # what a failed write left in a buffer would fail again at the close
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
     except OSError as error:
         raise FailedPrecondition(f"cannot run unshare: {error.strerror}; install util-linux") from error
@@ -128,7 +133,6 @@ def _await_unshared(tool: subprocess.Popen[bytes]) -> None:
     assert tool.stderr is not None
     with contextlib.suppress(BrokenPipeError):
         tool.stdin.write(b"\n")
-        tool.stdin.flush()
     readable, _, _ = select.select([tool.stdout], [], [], START_LIMIT)
     if not readable:
         raise DeadlineExceeded(f"unshare made no user namespace within {START_LIMIT:g} s")

@@ -71,7 +71,7 @@ async def run(context: Context, container_id: str, cmd: Sequence[str], tty: bool
     containers.check_is_running(entry.record)
     with exec_process.prepared(context, entry, cmd, tty=tty) as launch, _listening(launch.console) as console:
         # An empty pipe, not /dev/null, where the client has no input: see exec_sync.
-        tool = process.start(launch.argv, stdin=True)
+        tool = process.start(launch.argv, stdin=subprocess.PIPE)
         try:
             if console is None:
                 command = await _with_pipes(launch, tool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 
 from podyard.cri import api
 from podyard.errors import DeadlineExceeded, InvalidArgument
@@ -42,7 +43,7 @@ async def exec_sync(context: Context, request: api.ExecSyncRequest) -> api.ExecS
 async def _run(launch: Launch) -> api.ExecSyncResponse:
     # An empty pipe, not /dev/null: crun 1.8 makes the container's user the owner of what its exec has as stdin, and
     # that would be the host's device (crun issue 1845).
-    tool = process.start(launch.argv, stdin=True)
+    tool = process.start(launch.argv, stdin=subprocess.PIPE)
     assert tool.stdin is not None
     tool.stdin.close()
     stdout, stderr = process.Sink(tool.stdout, OUTPUT_LIMIT), process.Sink(tool.stderr, OUTPUT_LIMIT)

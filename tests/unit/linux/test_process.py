@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,6 +17,23 @@ async def test_a_tool_that_does_not_read_its_input_leaves_nothing_open(size: int
     done = await process.run(["true"], limit=20, stdin=b"x" * size)
     gc.collect()  # a pipe that is still open is a warning, which fails the test
     assert done.code == 0
+
+
+async def test_one_that_is_given_up_while_every_thread_is_busy_leaves_nothing_open() -> None:
+    free = threading.Event()
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as threads:
+        loop.set_default_executor(threads)
+        busy = loop.run_in_executor(None, free.wait)
+        task = asyncio.create_task(process.run(["sleep", "600"], limit=20, stdin=b"x"))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        free.set()
+        await busy
+    del task
+    gc.collect()
 
 
 async def test_a_tool_gets_all_of_its_input() -> None:
