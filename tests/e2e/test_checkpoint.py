@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.images import Images
+from tests.support.patience import PATIENCE
 from tests.support.pods import Kit
 from tests.support.servers import Podyard
 
@@ -99,7 +100,7 @@ async def test_the_archive_has_what_others_look_for(kit: Kit, own: Podyard, tmp_
     (tmp_path / "data").mkdir(mode=0o750)
     mount = api.Mount(host_path=str(tmp_path / "data"), container_path="/data")
     container_id = await kit.start(sandbox_id, ["sh", "-c", script], name="main", mounts=[mount])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         while (await kit.client.runtime.exec_sync(container_id, ["cat", "/etc/me"])).exit_code:
             await asyncio.sleep(0.02)
     location = tmp_path / "main.tar"

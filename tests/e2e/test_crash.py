@@ -13,6 +13,7 @@ import pytest
 from tests.support import crash
 from tests.support.host import snapshot
 from tests.support.images import Images
+from tests.support.patience import PATIENCE
 from tests.support.pods import WAIT_LIMIT, Kit
 from tests.support.servers import Podyard
 
@@ -172,7 +173,7 @@ async def test_killed_at_every_step_of_every_operation(own: Podyard, images: Ima
                 died = True
             (own.folder / "kill").unlink()
             assert died, f"{step}: never reached"
-            own.process.wait(timeout=10) if own.process else None
+            own.process.wait(timeout=10 * PATIENCE) if own.process else None
             await restart(own)
             await life(kit, f"life-{number}")
             left = snapshot().added_since(before)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.images import Images
+from tests.support.patience import PATIENCE
 from tests.support.pods import Kit
 from tests.support.servers import Podyard
 
@@ -129,7 +130,7 @@ async def test_a_port_of_one_of_the_hosts_addresses(kit: Kit) -> None:
     sandbox_id = await kit.sandbox(port_mappings=[mapping])
     await kit.start(sandbox_id, ["httpd", "-f", "-p", "8080"])
     address = (await kit.client.runtime.pod_sandbox_status(sandbox_id)).status.network.ip
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         while not await asyncio.to_thread(connects, address, 8080):
             await asyncio.sleep(0.05)
     assert await asyncio.to_thread(connects, "127.0.0.1", port)
@@ -184,7 +185,7 @@ async def test_the_signal_that_the_request_wants(ours: Kit) -> None:
     sandbox_id = await ours.sandbox()
     script = "trap 'exit 7' USR1; trap 'exit 8' TERM; echo up; while :; do sleep 0.1; done"
     container_id = await ours.start(sandbox_id, ["sh", "-c", script], stop_signal=api.SIGNAL_SIGUSR1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         while "up" not in ours.output(await ours.status(container_id)):
             await asyncio.sleep(0.05)
     await ours.client.runtime.stop_container(container_id, 20)

@@ -7,6 +7,7 @@ import hashlib
 import os
 
 import pytest
+from tests.support.patience import PATIENCE
 from tests.support.pods import Kit
 
 from podyard.client.streams import Connection, Session, Transport
@@ -15,6 +16,7 @@ from podyard.errors import Internal, NotFound, PodyardError, Unavailable, Unimpl
 ECHO = "exec nc -ll -p 7000 -e cat"
 WEB = "mkdir /www; head -c 1000000 /dev/urandom > /www/file; exec httpd -f -p 7000 -h /www"
 SIZE = 50_000_000
+LIMIT = 30.0 * PATIENCE
 
 
 @pytest.fixture(params=["spdy", "websocket"])
@@ -31,7 +33,7 @@ async def running(kit: Kit, script: str = "sleep 1000", **fields: object) -> tup
 async def outcome(session: Session) -> tuple[bytes, bytes, int]:
     """All that a process writes, and its exit code."""
     written = {"stdout": bytearray(), "stderr": bytearray()}
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT):
         async for output in session:
             written[output.stream] += output.data
         return bytes(written["stdout"]), bytes(written["stderr"]), await session.wait()
@@ -40,7 +42,7 @@ async def outcome(session: Session) -> tuple[bytes, bytes, int]:
 async def until(session: Session, text: bytes) -> bytes:
     """What comes on standard output, up to a text."""
     found = b""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT):
         while text not in found:
             piece = await session.stdout.read()
             assert piece, f"it ended with {found!r}"
@@ -96,7 +98,7 @@ async def test_fifty_megabytes_through_cat_arrive_whole(kit: Kit) -> None:
             await session.stdin.close()
 
         feeding = asyncio.create_task(feed())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(2 * LIMIT):
             async for piece in session.stdout:
                 digest.update(piece)
         await feeding
@@ -194,7 +196,7 @@ async def echoed(connection: Connection, content: bytes) -> bytes:
     """What comes back of something that is sent."""
     sending = asyncio.create_task(connection.write(content))
     found = b""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT):
         while len(found) < len(content):
             found += await connection.read()
     await sending
@@ -203,7 +205,7 @@ async def echoed(connection: Connection, content: bytes) -> bytes:
 
 async def listening(kit: Kit, container_id: str, *ports: int) -> None:
     """Wait until the container listens on ports."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT):
         while True:
             table = await kit.exec(container_id, "cat", "/proc/net/tcp", "/proc/net/tcp6")
             if all(f":{port:04X} " in table for port in ports):
@@ -225,7 +227,7 @@ async def test_twenty_connections_at_once_to_a_port(kit: Kit, transport: Transpo
                     answer += piece
             return hashlib.sha256(answer.partition(b"\r\n\r\n")[2]).hexdigest()
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LIMIT):
             assert set(await asyncio.gather(*(one() for _ in range(20)))) == {digest}
 
 
@@ -251,7 +253,7 @@ async def test_the_end_of_what_is_sent_reaches_the_port(kit: Kit) -> None:
         await connection.write(content)
         await connection.end()
         found = b""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LIMIT):
             while piece := await connection.read():
                 found += piece
     assert found == hashlib.md5(content).hexdigest().encode() + b"  -\n"
@@ -265,7 +267,7 @@ async def test_forwarding_to_what_is_not_there(kit: Kit) -> None:
 
 async def test_leaving_a_session_with_a_command_that_runs_is_quick(kit: Kit, transport: Transport) -> None:
     _, container_id = await running(kit)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT):
         async with kit.client.runtime.exec(container_id, ["sleep", "600"], transport=transport):
             pass
 

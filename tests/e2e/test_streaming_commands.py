@@ -22,10 +22,11 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.test_streaming import WEB, listening
+from tests.support.patience import PATIENCE
 from tests.support.pods import Kit
 from tests.support.servers import Server
 
-LIMIT = 30.0
+LIMIT = 30.0 * PATIENCE
 PODYARD = [sys.executable, "-m", "podyard"]
 
 
@@ -43,7 +44,7 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
 
     def call(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         argv = [*PODYARD, *arguments]
-        return subprocess.run(argv, input=stdin, capture_output=True, env=environment, timeout=60, cwd=tmp_path)
+        return subprocess.run(argv, input=stdin, capture_output=True, env=environment, timeout=2 * LIMIT, cwd=tmp_path)
 
     return call
 
@@ -132,7 +133,7 @@ async def test_exec_passes_fifty_megabytes_from_file_to_file(
         process = await asyncio.create_subprocess_exec(
             *PODYARD, "exec", "-i", container_id, "cat", stdin=source, stdout=target, env=environment
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(2 * LIMIT):
             assert await process.wait() == 0
     assert hashlib.sha256((tmp_path / "out").read_bytes()).digest() == hashlib.sha256(content).digest()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.images import Images
+from tests.support.patience import PATIENCE
 from tests.support.pods import Kit
 from tests.support.servers import Podyard
 from tests.support.streaming import spdy_session, status, websocket
@@ -20,7 +21,7 @@ from podyard.cri import api
 from podyard.errors import FailedPrecondition, InvalidArgument, PodyardError
 from podyard.wire.remotecommand import Status
 
-LIMIT = 30.0
+LIMIT = 30.0 * PATIENCE
 
 
 @pytest.fixture
@@ -198,7 +199,7 @@ async def test_ten_megabytes_through_a_containers_own_streams(kit: Kit) -> None:
             await session.stdin.close()
 
         feeding = asyncio.create_task(feed())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(2 * LIMIT):
             async for piece in session.stdout:
                 found += piece
         await feeding
@@ -272,7 +273,7 @@ async def test_nothing_is_left_of_sessions_however_they_end(kit: Kit, podyard: P
             streams = [client.open(streamtype=kind) for kind in ("error", "stdin", "stdout")]
             if number % 3 == 0:
                 return  # at once
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(2 * LIMIT):
                 while b"\n" not in client.data[streams[2]]:
                     await client.step()
             if number % 3 == 1:
@@ -283,7 +284,7 @@ async def test_nothing_is_left_of_sessions_however_they_end(kit: Kit, podyard: P
     await asyncio.gather(*(one(number) for number in range(30)))
     await until(lambda: not processes(word))
     await until(lambda: descriptors(podyard) <= before)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT):
         while [path for path in bundle.iterdir() if path.name.startswith("exec-")]:
             await asyncio.sleep(0.05)
     assert podyard.process is not None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.images import Images
+from tests.support.patience import PATIENCE
 from tests.support.pods import Kit
 from tests.support.servers import Podyard
 
@@ -126,7 +127,7 @@ async def test_a_memory_limit_below_what_is_used_is_refused_with_both_figures(ki
     sandbox_id = await kit.sandbox()
     script = "dd if=/dev/zero of=/dev/shm/x bs=1M count=40 2>/dev/null; echo full; sleep 1000"
     container_id = await kit.start(sandbox_id, ["sh", "-c", script])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         while "full" not in kit.output(await kit.status(container_id)):
             await asyncio.sleep(0.02)
     path = await cgroup(kit, container_id)
@@ -177,7 +178,7 @@ async def test_oom_score_adj_changes_for_all_processes(kit: Kit) -> None:
     script = "sleep 1000 & sleep 1000; true"
     container_id = await kit.start(sandbox_id, ["sh", "-c", script], linux=linux(oom_score_adj=500))
     path = await cgroup(kit, container_id)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         while len(found := cgroups.processes(path)) < 3:
             await asyncio.sleep(0.02)
     await kit.client.runtime.update_container_resources(container_id, Limits(oom_score_adj=800))

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.support import crash
 from tests.support.images import Images
+from tests.support.patience import PATIENCE
 from tests.support.pods import Kit
 from tests.support.servers import Podyard
 
@@ -91,7 +92,7 @@ async def test_root_inside_is_nobody_outside(kit: Kit) -> None:
     )
     linux = container(options(), capabilities=api.Capability(add_capabilities=["SYS_ADMIN"]))
     container_id = await kit.start(sandbox_id, ["sh", "-c", script], linux=linux)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         while "done" not in kit.output(await kit.status(container_id)):
             await asyncio.sleep(0.05)
     output = await kit.exec(container_id, "sh", "-c", "id -u; cat /proc/self/gid_map")
@@ -251,7 +252,7 @@ async def test_killed_at_a_step_podyard_takes_back_what_it_made(own: Podyard, ki
         await life()
     (own.folder / "kill").unlink()
     assert own.process is not None
-    own.process.wait(timeout=20)
+    own.process.wait(timeout=20 * PATIENCE)
     own.spawn()
     await own.ready()
     ready = await kit.client.runtime.list_pod_sandbox()

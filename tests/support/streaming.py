@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from tests.support.patience import PATIENCE
 from websockets.frames import Opcode
 from websockets.protocol import Protocol, Side, State
 
 from podyard.wire import spdy
 
-LIMIT = 15.0
+LIMIT = 15.0 * PATIENCE
 SPDY = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1"}
 KEY = base64.b64encode(b"0123456789abcdef").decode()
 WEBSOCKET = {
