@@ -180,7 +180,7 @@ async def _context(
         engine=engine,
         images=images,
         network=network,
-        streaming=StreamingServer(config.streaming),
+        streaming=StreamingServer(config.streaming, paths.root / "streaming" / "own.pem"),
         monitor=monitor,
         watcher=watcher,
         handlers=handlers,

@@ -19,6 +19,9 @@ class StreamingConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The address to listen on. Whoever reaches it needs a token that only CRI clients get."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
     """The port to listen on; 0 takes a free one."""
+    tls: bool = False
+    """Whether the URLs are https, also without ``tls_cert``: podyard then makes a certificate of its own, keeps it with
+    its state and renews it."""
     tls_cert: Path | None = None
     """A certificate with its chain (PEM); with it and ``tls_key`` the URLs are https. Read again when it changes."""
     tls_key: Path | None = None

@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import socket
 from http import HTTPStatus
+from pathlib import Path
 from typing import ClassVar, Protocol
 from urllib.parse import quote
 
@@ -54,8 +55,10 @@ class Endpoint(Protocol):
 class StreamingServer:
     """Gives out URLs and serves what they lead to."""
 
-    def __init__(self, config: StreamingConfig) -> None:
+    def __init__(self, config: StreamingConfig, certificate: Path) -> None:
+        """``certificate``: where podyard keeps one that it makes itself."""
         self._config = config
+        self._certificate = certificate
         self._tokens: Tokens[Endpoint] = Tokens(config.token_lifetime, config.tokens)
         self._server: asyncio.Server | None = None
         self._base = ""
@@ -64,7 +67,8 @@ class StreamingServer:
     async def start(self) -> None:
         """Listen. Raises FailedPrecondition when the address cannot be had, ConfigError for a bad certificate."""
         config = self._config
-        context = server_context(config)
+        addresses = _reachable(config.address)
+        context = await asyncio.to_thread(server_context, config, self._certificate, addresses)
         try:
             self._server = await asyncio.get_running_loop().create_server(
                 lambda: _Connection(self, config),
@@ -80,7 +84,8 @@ class StreamingServer:
                 f"{error.strerror}; set streaming.address and streaming.port to what is free"
             ) from error
         port = self._server.sockets[0].getsockname()[1]
-        self._base = f"{'https' if context else 'http'}://{_reachable(config.address)}:{port}"
+        host = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+        self._base = f"{'https' if context else 'http'}://{host}:{port}"
         logger.info("streaming on %s", self._base)
 
     def url(self, kind: str, endpoint: Endpoint) -> str:
@@ -282,9 +287,12 @@ def _session(upgrade: Upgrade, link: Link) -> tuple[Session, Session | Tunnel]:
     return session, session
 
 
-def _reachable(address: str) -> str:
-    """The address in URLs. The clients of URLs are on this host, as those of the CRI are."""
+def _reachable(address: str) -> list[str]:
+    """The addresses of this host that a listener is reached by; the first one is for URLs.
+
+    The clients of URLs are on this host, as those of the CRI are.
+    """
     parsed = ipaddress.ip_address(address)
-    if parsed.is_unspecified:
-        return "[::1]" if parsed.version == 6 else "127.0.0.1"
-    return f"[{address}]" if parsed.version == 6 else address
+    if not parsed.is_unspecified:
+        return [address]
+    return ["::1", "127.0.0.1"] if parsed.version == 6 else ["127.0.0.1"]
