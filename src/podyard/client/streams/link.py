@@ -17,8 +17,11 @@ HOLD = 512 << 10
 SEND_BUFFER = 256 << 10
 """Bytes that may wait for the peer before senders are held up."""
 
-KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 120_000}
-"""A host that is gone is noticed within two minutes (tcp(7)); a session itself may be silent for hours."""
+KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+"""A host that is gone is noticed within two minutes (tcp(7)); a session itself may be silent for hours.
+
+TCP_USER_TIMEOUT is none of them: it would also cut off a peer that is there and takes nothing for a while.
+"""
 
 
 class Refused(Exception):
