@@ -28,6 +28,10 @@ class Proxy:
         """Let the next ``times`` requests whose path has ``part`` in it meet a fault."""
         self._faults.append((part, times, fault))
 
+    def heal(self) -> None:
+        """No more faults."""
+        self._faults.clear()
+
     def count(self, part: str) -> Counter[str]:
         """How often each path that has ``part`` in it was asked for."""
         return Counter(path for path in self.asked if part in path)

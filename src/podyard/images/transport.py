@@ -265,7 +265,8 @@ def _no_connection(error: Exception, host: str) -> RegistryUnavailable:
         number = error.os_error.errno or 0
         # Only errors of the resolver have negative numbers, and texts worth showing.
         reason = os.strerror(number) if number > 0 else error.os_error.strerror or str(error.os_error)
-        return RegistryUnavailable(f"cannot connect to {host}: {reason}")
+        # The registry may have sent us elsewhere.
+        return RegistryUnavailable(f"cannot connect to {error.host}:{error.port}: {reason}")
     if isinstance(error, TimeoutError):
         return Passing(f"{host} does not answer in time")
     return Passing(f"the connection to {host} was cut: {error or type(error).__name__}")

@@ -5,6 +5,7 @@ it; afterwards the check and the collection find nothing wrong.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import subprocess
@@ -15,10 +16,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from tests.support import registry
-from tests.support.faulty import Proxy, cut
+from tests.support.faulty import Proxy, alter, cut, redirect, status
 from tests.unit.images.conftest import MakeStore, Pushed
 
-from podyard.errors import ResourceExhausted
+from podyard.errors import PodyardError, ResourceExhausted
 from podyard.images.fsck import problems
 from podyard.images.layout import LayoutWriter, directory, file
 from podyard.images.store import ImageStore
@@ -47,6 +48,57 @@ async def test_a_layer_cut_at_every_tenth_comes_whole(proxy: Proxy, pushed: Push
         assert len(asked) == (1 if tenth == 10 else 2)
         await store.remove(name)
         assert [item for item in store.garbage.survey() if item.kind != "part"] == []
+
+
+async def stay_silent(request: web.Request, answer: web.Response) -> web.StreamResponse:
+    """Announce the body and send nothing."""
+    response = web.StreamResponse(headers={"Content-Length": str(len(_body(answer)))})
+    await response.prepare(request)
+    with contextlib.suppress(ConnectionError):
+        while not request.transport.is_closing():  # type: ignore[union-attr]
+            await asyncio.sleep(0.01)
+    return response
+
+
+def _body(answer: web.Response) -> bytes:
+    assert isinstance(answer.body, bytes)
+    return answer.body
+
+
+def _flipped(body: bytes) -> bytes:
+    return body[:-1] + bytes([body[-1] ^ 1])
+
+
+FAULTS = {
+    "cut": cut(50),
+    "429": status(429),
+    "500": status(500),
+    "401": status(401),
+    "longer": alter(lambda body: body + b"x"),
+    "shorter": alter(lambda body: body[:-1]),
+    "another digest": alter(_flipped),
+    "hang": stay_silent,
+    "redirect to nobody": redirect(lambda request: "http://127.0.0.1:1/"),
+}
+
+
+@pytest.mark.parametrize("part", ["/manifests/", "/blobs/"])
+async def test_after_any_fault_the_next_pull_completes_the_image(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, part: str
+) -> None:
+    store = await make_store(parts_age=3600.0, attempts=2, progress_timeout=0.3)
+    name = f"{proxy.address}/{pushed.repository}:1"
+    for fault in FAULTS.values():
+        proxy.fault(part, fault, times=99)
+        with pytest.raises(PodyardError, match=pushed.repository):
+            await store.pull(name)
+        assert store.images() == []
+        await clean(store)
+        proxy.heal()
+        assert (await store.pull(name)).id == pushed.manifest.image_id
+        await clean(store)
+        await store.remove(name)
+        await store.garbage.run()
 
 
 async def test_a_layer_that_only_drips_comes_whole(proxy: Proxy, pushed: Pushed, make_store: MakeStore) -> None:

@@ -296,6 +296,15 @@ async def test_a_redirect_that_leads_nowhere_is_refused(
         await store.pull(name)
 
 
+async def test_a_redirect_to_a_host_that_is_not_there_names_that_host(
+    proxy: Proxy, pushed: Pushed, store: ImageStore, name: str
+) -> None:
+    nobody = f"127.0.0.1:{registry.free_port()}"
+    proxy.fault("/manifests/", redirect(lambda request: f"http://{nobody}/x"))
+    with pytest.raises(RegistryUnavailable, match=f"cannot connect to {nobody}: Connection refused"):
+        await store.pull(name)
+
+
 @pytest.mark.parametrize("code", [400, 405, 418])
 async def test_an_odd_status_is_told(proxy: Proxy, pushed: Pushed, store: ImageStore, name: str, code: int) -> None:
     proxy.fault("/manifests/", status(code, text="<html>"))
