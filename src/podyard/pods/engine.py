@@ -111,10 +111,11 @@ class PodEngine:
     ) -> bool:
         """Have a Pod run, and look after it as ``supervise`` does: what is there of this manifest goes on unchanged.
 
-        ``owned``: which Pods of that name may be removed, since they are of an earlier manifest. ``board`` is kept up
-        to date. Returns True when the Pod has ended for good, and its sandbox was stopped; False when the sandbox is
-        gone or was stopped by somebody. Raises AlreadyExists when a Pod of that name runs that is not owned,
-        FailedPrecondition when somebody else looks after it, else the error of the step that failed.
+        A Pod that comes with a uid keeps it, and is what runs with that uid; one without is what was made from the
+        same manifest. ``owned``: which other Pods of that name may be removed, since they are earlier ones. ``board``
+        is kept up to date. Returns True when the Pod has ended for good, and its sandbox was stopped; False when the
+        sandbox is gone or was stopped by somebody. Raises AlreadyExists when a Pod of that name runs that is not
+        owned, FailedPrecondition when somebody else looks after it, else the error of the step that failed.
         """
         name, namespace, steps = pod.metadata.name, pod.metadata.namespace, Steps(on_event)
         with self._folders.exclusive(namespace, name) as mine:
@@ -122,7 +123,8 @@ class PodEngine:
                 raise FailedPrecondition(f"another podyard starts or supervises the pod {pod.full_name}")
             found = await self._found(pod, owned, steps)
             if found is None or not has_ended(found, pod):
-                launcher = await self._launcher(pod, found.uid if found else str(uuid.uuid4()), steps, board)
+                uid = pod.metadata.uid or (found.uid if found else str(uuid.uuid4()))
+                launcher = await self._launcher(pod, uid, steps, board)
                 if found is None:
                     await start_sandbox(launcher, steps)
                 else:
@@ -138,6 +140,15 @@ class PodEngine:
                 if view.ready and (failures := await removal.stop_pod(self._client, view, None, steps)):
                     raise removal.combined(failures)
             return ended
+
+    async def halt(self, view: PodView, grace: int | None = None, *, on_event: OnEvent = ignore) -> None:
+        """Stop this very Pod and leave it there to be looked at. ``grace``: seconds, instead of what the Pod says.
+
+        Raises what failed, all of it in one error.
+        """
+        await self._announce_stop(view)
+        if failures := await removal.stop_pod(self._client, view, grace, Steps(on_event)):
+            raise removal.combined(failures)
 
     async def discard(self, view: PodView, *, on_event: OnEvent = ignore) -> None:
         """Stop this very Pod and remove it with its directories. Raises what failed, all of it in one error."""

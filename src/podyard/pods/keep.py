@@ -11,7 +11,9 @@ from podyard.pods.views import PodView
 
 
 def is_of(view: PodView, pod: Pod) -> bool:
-    """Whether a Pod on the endpoint was made from this manifest."""
+    """Whether a Pod on the endpoint is this one: by its uid, where it has one, else by its manifest."""
+    if pod.metadata.uid:
+        return view.uid == pod.metadata.uid
     return view.annotations.get(MANIFEST_HASH) == pod_hash(pod)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from podyard.client import Client
 from podyard.cri import api
@@ -204,3 +205,32 @@ async def test_a_start_that_was_given_up_and_came_to_pass_all_the_same_leaves_no
         await until(lambda: starts(runtime) == 2)
     assert hidden.id not in runtime.sandboxes
     assert len(runtime.sandboxes) == 1
+
+
+async def test_a_pod_with_a_uid_is_known_by_it_whatever_changes(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    def of(uid: str, labels: dict[str, str]) -> Pod:
+        pod = make_pod()
+        return replace(pod, metadata=replace(pod.metadata, uid=uid, labels=labels))
+
+    async with keeping(engine, of("first", {})):
+        await until(runs(runtime, "main"))
+    async with keeping(engine, of("first", {"a": "b"})):
+        runtime.looked.clear()
+        await asyncio.wait_for(runtime.looked.wait(), 10)
+        assert [view.uid for view in await engine.find("web")] == ["first"]
+    assert starts(runtime) == 1
+    async with keeping(engine, of("second", {"a": "b"})):
+        await until(lambda: starts(runtime) == 2)
+    assert [view.uid for view in await engine.find("web")] == ["second"]
+
+
+async def test_a_pod_is_stopped_in_the_time_that_is_given_and_stays_to_be_looked_at(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    running = await engine.run(make_pod())
+    await engine.halt(running, 7)
+    assert runtime.stop_timeouts["main"] == 7
+    (view,) = await engine.find("web")
+    assert (view.ready, view.containers[0].state) == (False, "exited")
