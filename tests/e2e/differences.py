@@ -44,6 +44,9 @@ _ORPHANS = "ExecSync waits for whatever keeps the command's output open (fixed i
 NOT_RUN: dict[str, str] = {
     "test_exec_and_logs.py::test_a_timeout_kills_the_command": _ORPHANS,
     "test_exec_and_logs.py::test_orphans_are_not_waited_for": _ORPHANS,
+    "test_container.py::test_oom_killed_is_reported": (
+        "its OOM event and the exit race: the reason was Error in 3 of 50 runs under load"
+    ),
     "test_streaming_commands.py::test_the_end_of_input_leaves_the_output_of_attach_alone": (
         "without stdin_once it ends the whole session with the client's input: the output was lost in 21 of 25 runs"
     ),

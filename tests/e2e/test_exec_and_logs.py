@@ -12,7 +12,8 @@ from tests.support.pods import WAIT_LIMIT, Kit, parse_log
 from podyard.cri import api
 from podyard.errors import DeadlineExceeded, NotFound, PodyardError
 
-LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(Z|[+-]\d\d:\d\d) (stdout|stderr) [FP] .*")
+# Go leaves out the zeros at the end of a fraction (RFC3339Nano).
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d) (stdout|stderr) [FP] .*")
 
 
 async def running(kit: Kit, **fields: object) -> str:

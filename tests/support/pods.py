@@ -13,6 +13,7 @@ from tests.support.patience import PATIENCE
 
 from podyard.client import Client
 from podyard.cri import api
+from podyard.validate.logs import is_written
 
 _numbers = itertools.count(1)
 
@@ -93,8 +94,9 @@ class Kit:
         async with asyncio.timeout(WAIT_LIMIT):
             while (status := await self.status(container_id)).state != api.CONTAINER_EXITED:
                 await asyncio.sleep(0.02)
-            if self.runtime == "containerd" and status.log_path:
-                await _settled(Path(status.log_path))
+            # containerd writes the last of the log after it has told of the end.
+            while self.runtime == "containerd" and is_written(Path(status.log_path)):
+                await asyncio.sleep(0.02)
         return status
 
     async def exec(self, container_id: str, *command: str, timeout: int = int(20 * PATIENCE)) -> str:
@@ -118,13 +120,6 @@ class Kit:
                 await self.client.runtime.stop_pod_sandbox(sandbox.id)
                 await self.client.runtime.remove_pod_sandbox(sandbox.id)
         self.configs.clear()
-
-
-async def _settled(log: Path) -> None:
-    """containerd can report an exit before the last output is in the log: wait until that grows no more."""
-    size = -1
-    while size != (size := log.stat().st_size if log.exists() else 0):
-        await asyncio.sleep(0.1)
 
 
 def _own_pids(security: api.LinuxSandboxSecurityContext | api.LinuxContainerSecurityContext) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable
+from itertools import zip_longest
 from typing import Any, NoReturn
 
-__all__ = ["Skipped", "Unmet", "contains", "equal", "holds", "lacks", "matches", "one_of", "skip"]
+__all__ = ["Skipped", "Unmet", "contains", "equal", "holds", "lacks", "matches", "one_of", "same_lines", "skip"]
 
 _LONGEST = 800
 """Characters of a value in a report: logs and lists can be long."""
@@ -34,6 +35,14 @@ def equal(came: Any, expected: Any, what: str) -> None:
     """``what`` names the value in the report. Raises Unmet."""
     if came != expected:
         raise Unmet(f"{what}: {_shown(expected)}", _shown(came))
+
+
+def same_lines(came: str, expected: str, what: str) -> None:
+    """Two long texts are equal. Raises Unmet with the first line that differs."""
+    pairs = zip_longest(came.splitlines(keepends=True), expected.splitlines(keepends=True))
+    for number, (line, wanted) in enumerate(pairs, 1):
+        if line != wanted:
+            raise Unmet(f"{what}: {_shown(wanted)} as line {number}", _shown(line))
 
 
 def one_of(came: Any, allowed: Container[Any], what: str) -> None:

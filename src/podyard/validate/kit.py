@@ -6,7 +6,6 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +13,16 @@ from podyard.client import Client
 from podyard.cri import api
 from podyard.errors import Cancelled, DeadlineExceeded, EndpointError, PodyardError, Unavailable, Unimplemented
 from podyard.validate.expect import Unmet, equal, skip
+from podyard.validate.logs import Line, is_written, joined, read_log
 from podyard.validate.session import CASE, IDLE, RUN, Session
 
-__all__ = ["IDLE", "NOBODY", "Kit", "Line", "read_log", "until"]
+__all__ = ["IDLE", "NOBODY", "Kit", "until"]
 
 NOBODY = "0" * 64
 """An id that nothing has."""
 
 WAIT_LIMIT = 30.0
 """Seconds until something must have happened that is under way."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One entry of a log in the CRI's format. ``tag``: "F" for a whole line, "P" for a part of one."""
-
-    time: str
-    stream: str
-    tag: str
-    content: str
 
 
 class Kit:
@@ -147,9 +137,16 @@ class Kit:
         """A container's status."""
         return (await self.runtime.container_status(container_id)).status
 
-    async def ended(self, container_id: str) -> api.ContainerStatus:
+    async def exited(self, container_id: str) -> api.ContainerStatus:
         """Wait until a container has exited; its status."""
         return await self._reaches(container_id, api.CONTAINER_EXITED)
+
+    async def ended(self, container_id: str) -> api.ContainerStatus:
+        """Wait until a container has exited and its log is closed; its status."""
+        status = await self.exited(container_id)
+        log = Path(status.log_path)
+        await until(lambda: not is_written(log), f"{log} closed", lambda: "it is open for writing")
+        return status
 
     async def exec(self, container_id: str, *command: str, timeout: int = 20) -> str:
         """Run a command in a container; what it wrote. Its exit code must be 0."""
@@ -171,7 +168,7 @@ class Kit:
 
     def output(self, status: api.ContainerStatus) -> str:
         """What a container has written so far, both streams, without the log's own fields."""
-        return "".join(line.content + ("\n" if line.tag == "F" else "") for line in self.lines(status))
+        return joined(self.lines(status))
 
     def lines(self, status: api.ContainerStatus) -> list[Line]:
         """The entries of a container's log."""
@@ -273,17 +270,6 @@ async def until(
         if time.monotonic() > deadline:
             raise Unmet(f"{expected} within {patience:g} s", came())
         await asyncio.sleep(0.02)
-
-
-def read_log(path: Path) -> list[Line]:
-    """The entries of a log file; lines end with "\\n" alone. Raises Unmet for what is no entry."""
-    lines = []
-    for raw in path.read_bytes().split(b"\n")[:-1]:
-        fields = raw.decode(errors="replace").split(" ", 3)
-        if len(fields) != 4:
-            raise Unmet("a log line of time, stream, tag and content", repr(raw))
-        lines.append(Line(*fields))
-    return lines
 
 
 def _own_pids(context: api.LinuxSandboxSecurityContext | api.LinuxContainerSecurityContext) -> None:

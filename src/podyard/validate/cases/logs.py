@@ -11,18 +11,15 @@ from typing import Any
 from podyard.cri import api
 from podyard.errors import FailedPrecondition, InvalidArgument
 from podyard.validate.case import case, table
-from podyard.validate.expect import Unmet, equal, holds, matches
-from podyard.validate.kit import Kit, Line, read_log
+from podyard.validate.expect import Unmet, equal, holds, matches, same_lines
+from podyard.validate.kit import Kit
+from podyard.validate.logs import joined, read_log
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)"
 
 
 async def _ran(kit: Kit, script: str, **fields: Any) -> api.ContainerStatus:
     return await kit.ended(await kit.start(["sh", "-c", script], **fields))
-
-
-def _joined(lines: list[Line]) -> str:
-    return "".join(line.content + ("\n" if line.tag == "F" else "") for line in lines)
 
 
 @case("logs", "a line is time, stream, tag and content")
@@ -61,7 +58,7 @@ async def _(kit: Kit, script: str, expected: list[tuple[str, str]]) -> None:
 @case("logs", "a long line is split into parts, and nothing of it is lost")
 async def _(kit: Kit) -> None:
     lines = kit.lines(await _ran(kit, r"head -c 100000 /dev/zero | tr '\0' x; echo end"))
-    equal(_joined(lines) == "x" * 100000 + "end\n", True, "the parts are the line")
+    same_lines(joined(lines), "x" * 100000 + "end\n", "the parts together")
     holds(len(lines) > 1, "more than one part", len(lines))
     equal({line.tag for line in lines[:-1]}, {"P"}, "tags before the last")
     equal(lines[-1].tag, "F", "the last tag")
@@ -70,13 +67,13 @@ async def _(kit: Kit) -> None:
 @case("logs", "a line in two writes is one line, or two parts of it")
 async def _(kit: Kit) -> None:
     lines = kit.lines(await _ran(kit, "printf one; sleep 0.3; echo two"))
-    equal(_joined(lines), "onetwo\n", "the line")
+    equal(joined(lines), "onetwo\n", "the line")
 
 
 @case("logs", "ten thousand lines arrive in order")
 async def _(kit: Kit) -> None:
     lines = kit.lines(await _ran(kit, "seq 10000"))
-    equal(_joined(lines) == "".join(f"{number}\n" for number in range(1, 10001)), True, "the lines")
+    same_lines(joined(lines), "".join(f"{number}\n" for number in range(1, 10001)), "the log")
 
 
 @case("logs", "a terminal writes to stdout alone")
@@ -89,7 +86,7 @@ async def _(kit: Kit) -> None:
 @case("logs", "the log is there when the container has ended")
 async def _(kit: Kit) -> None:
     for number in range(5):
-        status = await _ran(kit, f"echo {number}")
+        status = await kit.exited(await kit.start(["echo", str(number)]))
         equal(kit.output(status), f"{number}\n", "the log right after the end")
 
 
@@ -158,8 +155,8 @@ async def _(kit: Kit) -> None:
         await kit.runtime.reopen_container_log(container_id)
         await asyncio.sleep(0.1)
     await kit.says(container_id, "the end")
-    text = "".join(_joined(read_log(file)) for file in [*files, path])
-    equal(text == "".join(f"line {number}\n" for number in range(1, 401)) + "the end\n", True, "all lines, in order")
+    text = "".join(joined(read_log(file)) for file in [*files, path])
+    same_lines(text, "".join(f"line {number}\n" for number in range(1, 401)) + "the end\n", "the logs together")
 
 
 @case("log rotation", "a log that was deleted comes back")
