@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from tests.support import registry
 
+from podyard.images import busybox
 from podyard.images.layout import (
     Entry,
     LayoutWriter,
@@ -24,18 +24,6 @@ from podyard.images.layout import (
     symlink,
     whiteout,
 )
-
-PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-PASSWD = """root:x:0:0:root:/root:/bin/sh
-member:x:1000:1000:member:/member-home:/bin/sh
-nobody:x:65534:65534:nobody:/:/bin/sh
-"""
-GROUP = """root:x:0:
-member:x:1000:
-large:x:50000:member
-nogroup:x:65534:
-"""
 
 
 @dataclass(frozen=True)
@@ -60,30 +48,11 @@ class Images:
     """For runtimes that need one."""
 
 
-def busybox_tree() -> dict[str, Entry]:
-    """busybox under the names of all its applets."""
-    found = shutil.which("busybox")
-    assert found, "busybox-static is not installed"
-    applets = subprocess.run([found, "--list"], capture_output=True, text=True, check=True).stdout.split()
-    tree = {
-        "bin": directory(),
-        "bin/busybox": file(Path(found), mode=0o755),
-        "etc": directory(),
-        "etc/passwd": file(PASSWD),
-        "etc/group": file(GROUP),
-        "member-home": directory(uid=1000, gid=1000),
-        "root": directory(mode=0o700),
-        "tmp": directory(mode=0o1777),
-    }
-    tree.update({f"bin/{name}": hardlink("bin/busybox") for name in applets if name != "busybox"})
-    return tree
-
-
 def push_images(address: str, folder: Path) -> Images:
     """Make all images and push them to a registry ("host:port", plain HTTP)."""
     layout = LayoutWriter(folder)
-    base = layout.add_layer(busybox_tree())
-    plain = {"Cmd": ["sh"], "Env": [PATH]}
+    base = layout.add_layer(busybox.tree(busybox.find()))
+    plain = {"Cmd": ["sh"], "Env": [busybox.PATH]}
 
     def push(name: str, made: WrittenManifest) -> str:
         registry.push(address, layout, made, f"test/{name}", "1")
@@ -114,7 +83,7 @@ def push_images(address: str, folder: Path) -> Images:
 _CONFIGURED = {
     "Entrypoint": ["sh", "-c", 'echo entry "$0"; echo "$PWD" "${HOME#/}" "$VALUE"; id -u'],
     "Cmd": ["cmd"],
-    "Env": [PATH, "VALUE=image-value"],
+    "Env": [busybox.PATH, "VALUE=image-value"],
     "User": "member",
     "WorkingDir": "/work",
     "Volumes": {"/volume": {}},
@@ -123,9 +92,7 @@ _CONFIGURED = {
 
 
 def _small() -> Tree:
-    found = shutil.which("busybox")
-    assert found
-    tree = {"bin": directory(), "bin/busybox": file(Path(found), mode=0o755), "kind": file("small\n")}
+    tree = {"bin": directory(), "bin/busybox": file(busybox.find(), mode=0o755), "kind": file("small\n")}
     tree.update({f"bin/{name}": hardlink("bin/busybox") for name in ("sh", "cat", "sleep", "true", "ls")})
     return tree
 

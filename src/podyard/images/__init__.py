@@ -18,5 +18,6 @@ shared.py      work that several want is done once
 progress.py    how far a pull is
 service.py     the CRI's ImageService
 layout.py      writes OCI layouts (for examples and tests)
+busybox.py     a root file system out of the host's busybox, for the same
 unpack/        unpacks one layer in a worker process
 """

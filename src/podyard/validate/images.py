@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
-import struct
-import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from podyard.errors import FailedPrecondition
+from podyard.images import busybox
 from podyard.images.layout import (
     Entry,
     LayoutWriter,
@@ -36,22 +33,10 @@ __all__ = ["Images"]
 RUN_LABEL = "podyard.validate"
 """Of every image with something to run: the registry of the run that made it."""
 
-PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-PASSWD = """root:x:0:0:root:/root:/bin/sh
-member:x:1000:1000:member:/member-home:/bin/sh
-nobody:x:65534:65534:nobody:/:/bin/sh
-"""
-GROUP = """root:x:0:
-member:x:1000:
-large:x:50000:member
-nogroup:x:65534:
-"""
-
 CONFIGURED = {
     "Entrypoint": ["sh", "-c", 'echo "entry $0 $*"; pwd; echo "$VALUE"; id -u'],
     "Cmd": ["cmd"],
-    "Env": [PATH, "VALUE=of the image"],
+    "Env": [busybox.PATH, "VALUE=of the image"],
     "User": "member",
     "WorkingDir": "/work",
     "Volumes": {"/volume": {}},
@@ -66,7 +51,7 @@ class Images:
     def __init__(self, folder: Path, registry: Registry) -> None:
         self.registry = registry
         self._layout = LayoutWriter(folder)
-        self.busybox = find_busybox()
+        self.busybox = busybox.find()
         self._base: WrittenLayer | None = None
         self._lock = threading.Lock()
         self._made: dict[str, str] = {}
@@ -85,11 +70,11 @@ class Images:
         **more: Any,
     ) -> WrittenManifest:
         """An image on top of busybox; ``more`` as LayoutWriter.add_image takes it."""
-        given = {"Cmd": ["sh"], "Env": [PATH], **(config or {})}
+        given = {"Cmd": ["sh"], "Env": [busybox.PATH], **(config or {})}
         # No other image of the runtime is the same: this one is removed at the end of the run, with all its names.
         given["Labels"] = {**given.get("Labels", {}), RUN_LABEL: self.registry.address}
         with self._lock:
-            self._base = self._base or self._layout.add_layer(busybox_tree(self.busybox))
+            self._base = self._base or self._layout.add_layer(busybox.tree(self.busybox))
         return self._layout.add_image([self._base, *layers], config=given, listed=False, **more)
 
     def unique(self, repository: str = "", config: Mapping[str, Any] | None = None, **more: Any) -> str:
@@ -141,52 +126,6 @@ class Images:
         if "manifests" in document:
             return []
         return [document["config"]["digest"], *(layer["digest"] for layer in document["layers"])]
-
-
-def find_busybox() -> Path:
-    """The host's static busybox. Raises FailedPrecondition where there is none."""
-    found = shutil.which("busybox")
-    if found is None:
-        raise FailedPrecondition(
-            "busybox is not installed, and the suite's images are made of it: Debian has it in busybox-static"
-        )
-    if not _is_static(Path(found)):
-        raise FailedPrecondition(
-            f"{found} is not statically linked, so it cannot run in an image: Debian has one that is in busybox-static"
-        )
-    return Path(found)
-
-
-def busybox_tree(busybox: Path) -> dict[str, Entry]:
-    """busybox under the names of all its applets, with users root, member (also in group 50000) and nobody."""
-    applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True, timeout=20).stdout.split()
-    tree = {
-        "bin": directory(),
-        "bin/busybox": file(busybox, mode=0o755),
-        "etc": directory(),
-        "etc/passwd": file(PASSWD),
-        "etc/group": file(GROUP),
-        "member-home": directory(uid=1000, gid=1000),
-        "root": directory(mode=0o700),
-        "tmp": directory(mode=0o1777),
-    }
-    tree.update({f"bin/{name}": hardlink("bin/busybox") for name in applets if name != "busybox"})
-    return tree
-
-
-def _is_static(path: Path) -> bool:
-    """Whether an ELF program names no interpreter (ELF specification, program header PT_INTERP = 3)."""
-    with path.open("rb") as program:
-        head = program.read(64)
-        if head[:4] != b"\x7fELF":
-            return False
-        wide, order = head[4] == 2, "<" if head[5] == 1 else ">"
-        offset = struct.unpack_from(f"{order}Q", head, 32)[0] if wide else struct.unpack_from(f"{order}I", head, 28)[0]
-        size, count = struct.unpack_from(f"{order}HH", head, 54 if wide else 42)
-        program.seek(offset)
-        table = program.read(size * count)
-    kinds = {struct.unpack_from(f"{order}I", table, size * number)[0] for number in range(count)}
-    return 3 not in kinds
 
 
 def _kind(name: str) -> Tree:
@@ -255,4 +194,4 @@ RECIPES: Mapping[str, Callable[[Images], WrittenManifest]] = {
     "setuid": _setuid,
     "no-command": lambda images: images.runnable(config={"Cmd": []}),
 }
-"""The shared images. Users: see PASSWD; "configured" sets all that an image can set."""
+"""The shared images. Users: see busybox.PASSWD; "configured" sets all that an image can set."""

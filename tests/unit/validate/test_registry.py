@@ -9,12 +9,10 @@ import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from podyard.errors import FailedPrecondition, InvalidArgument
-from podyard.validate import images as images_module
 from podyard.validate.images import RECIPES, Images
 from podyard.validate.registry import PASSWORD, TOKEN, USER, Registry, serving
 
@@ -116,15 +114,3 @@ def test_ipv6_is_written_in_brackets() -> None:
 def test_a_port_in_use_is_told() -> None:
     with serving("127.0.0.1:0") as first, pytest.raises(FailedPrecondition, match=r"cannot listen on 127\.0\.0\.1"):
         Registry(*Registry.parse(first.address))
-
-
-def test_without_busybox_the_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(images_module.shutil, "which", lambda name: None)
-    with pytest.raises(FailedPrecondition, match="busybox-static"):
-        images_module.find_busybox()
-
-
-def test_a_busybox_that_is_not_static_will_not_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images_module.shutil, "which", lambda name: "/bin/ls")
-    with pytest.raises(FailedPrecondition, match="not statically linked"):
-        images_module.find_busybox()
