@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from podyard.errors import FailedPrecondition
@@ -9,13 +11,13 @@ from podyard.images import busybox
 
 
 def test_without_one_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(busybox.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(FailedPrecondition, match="busybox-static"):
         busybox.find()
 
 
 def test_one_that_is_not_static_will_not_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(busybox.shutil, "which", lambda name: "/bin/ls")
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/ls")
     with pytest.raises(FailedPrecondition, match="not statically linked"):
         busybox.find()
 
