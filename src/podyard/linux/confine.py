@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import resource
 import struct
@@ -39,8 +40,12 @@ _libc.capset.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
 
 
 def isolate() -> None:
-    """Give this process a network and an IPC namespace of its own, with nothing in them. Raises OSError."""
+    """Give this process a network and an IPC namespace of its own, with nothing in them. Raises OSError.
+
+    A process that forks others calls it once for all of them.
+    """
     libc.unshare(libc.CLONE_NEWNET | libc.CLONE_NEWIPC)
+    _last_capability()
 
 
 def confine(root: str, capabilities: Iterable[int], limits: Mapping[int, int], read_only: Sequence[int] = ()) -> bool:
@@ -55,9 +60,7 @@ def confine(root: str, capabilities: Iterable[int], limits: Mapping[int, int], r
 
     The process must be single-threaded. What is open stays open. Raises OSError when the kernel refuses.
     """
-    # Read before /proc is out of reach.
-    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
-        last = int(file.read())
+    last = _last_capability()  # before /proc is out of reach
     libc.unshare(CLONE_NEWNS)
     libc.mount("", "/", "", mounts.MS_REC | mounts.MS_PRIVATE, "")
     flags = mounts.MS_NODEV | mounts.MS_NOSUID | mounts.MS_NOEXEC
@@ -75,6 +78,13 @@ def confine(root: str, capabilities: Iterable[int], limits: Mapping[int, int], r
     os.close(folder)
     _keep(frozenset(capabilities), last)
     return locked
+
+
+@functools.cache
+def _last_capability() -> int:
+    """The highest capability that this kernel knows."""
+    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
+        return int(file.read())
 
 
 def _keep(capabilities: frozenset[int], last: int) -> None:

@@ -1,20 +1,23 @@
 """The nursery: a process that forks workers, so that each starts in milliseconds: ``python -m … nursery PARENT``.
 
-It has loaded all that workers need, and reads nothing that an image's author wrote. Its standard input is a socket
-(SOCK_SEQPACKET). A message is JSON: ``{"run": "worker"|"packer", "request": {…}}`` with two descriptors, the worker's
-standard output and error, is answered by ``{"pid": N}`` with the worker's pidfd; ``{"reap": N}``, sent once that worker
-has ended, by ``{"code": N}`` (negative: the signal). It ends when the other end of the socket is closed, and its
-workers with it. PARENT: the process that has started it.
+It has loaded all that workers need, and reads nothing that an image's author wrote. One worker is always forked ahead,
+and waits for what it has to do. The nursery's standard input is a socket (SOCK_SEQPACKET). A message is JSON:
+``{"run": "worker"|"packer", "request": {…}}`` with two descriptors, the worker's standard output and error, is answered
+by ``{"pid": N}`` with the worker's pidfd; ``{"reap": N}``, sent once that worker has ended, by ``{"code": N}``
+(negative: the signal). It ends when the other end of the socket is closed, and its workers with it. PARENT: the process
+that has started it.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
 import sys
 import traceback
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import NoReturn
 
 from podyard.images.unpack import packer, worker
 from podyard.images.unpack.limits import MESSAGE_LIMIT
@@ -30,7 +33,10 @@ def main() -> None:
     decoders()
     # Once for all workers: it is most of what confining one of them takes.
     confine.isolate()
+    # What is here now stays: no worker's collector writes to it, so that its pages stay shared.
+    gc.freeze()
     with socket.socket(fileno=0) as channel:
+        waiting = _Waiting(channel)
         while True:
             message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_LIMIT, 2)
             if not message:
@@ -39,32 +45,60 @@ def main() -> None:
             if "reap" in order:
                 _, status = os.waitpid(order["reap"], 0)
                 channel.send(json.dumps({"code": os.waitstatus_to_exitcode(status)}).encode())
-            else:
-                _fork(channel, order, descriptors)
+                continue
+            try:
+                waiting.begin(message, descriptors)
+            except BrokenPipeError:
+                waiting = _Waiting(channel)
+                waiting.begin(message, descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            waiting.introduce(channel)
+            waiting = _Waiting(channel)
 
 
-def _fork(channel: socket.socket, order: dict[str, Any], descriptors: list[int]) -> None:
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        _be(order, descriptors, channel, parent)
-    for descriptor in descriptors:
-        os.close(descriptor)
-    pidfd = os.pidfd_open(pid)
-    socket.send_fds(channel, [json.dumps({"pid": pid}).encode()], [pidfd])
-    os.close(pidfd)
+class _Waiting:
+    """A worker that has nothing to do yet. ``channel``: the nursery's socket, which is none of its business."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._socket, orders = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        parent = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._socket.close()
+            channel.close()
+            _be(orders, parent)
+        orders.close()
+
+    def begin(self, message: bytes, descriptors: Sequence[int]) -> None:
+        """Let it work. Raises BrokenPipeError when it has been killed meanwhile."""
+        with self._socket:
+            try:
+                socket.send_fds(self._socket, [message], descriptors)
+            except BrokenPipeError:
+                os.waitpid(self._pid, 0)
+                raise
+
+    def introduce(self, channel: socket.socket) -> None:
+        """Tell who it is."""
+        pidfd = os.pidfd_open(self._pid)
+        socket.send_fds(channel, [json.dumps({"pid": self._pid}).encode()], [pidfd])
+        os.close(pidfd)
 
 
-def _be(order: dict[str, Any], descriptors: list[int], channel: socket.socket, parent: int) -> NoReturn:
+def _be(orders: socket.socket, parent: int) -> NoReturn:
     """Be a worker, in the forked process."""
     code = 1
     try:
         libc.die_with_parent(parent)
-        channel.close()
-        for target, descriptor in enumerate(descriptors, start=1):
-            os.dup2(descriptor, target)
-            os.close(descriptor)
-        _PROGRAMS[order["run"]](order["request"])
+        with orders:
+            message, descriptors, _, _ = socket.recv_fds(orders, MESSAGE_LIMIT, 2)
+        if message:
+            for target, descriptor in enumerate(descriptors, start=1):
+                os.dup2(descriptor, target)
+                os.close(descriptor)
+            order = json.loads(message)
+            _PROGRAMS[order["run"]](order["request"])
         code = 0
     except BaseException:
         # What a program of its own would leave on standard error.

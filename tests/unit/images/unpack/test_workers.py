@@ -111,6 +111,20 @@ async def test_a_nursery_that_ends_in_between_is_told(tmp_path: Path, archive: b
         await task
 
 
+async def test_a_waiting_worker_that_was_killed_is_replaced(tmp_path: Path, archive: bytes, workers: Workers) -> None:
+    await unpack(tmp_path, "a", digest(archive), workers)
+    children = Path(f"/proc/{nursery(workers)}/task/{nursery(workers)}/children")
+    while len(pids := children.read_text().split()) > 1:
+        await asyncio.sleep(0.01)  # the first one ends
+    waiting = int(pids[0])
+    pidfd = os.pidfd_open(waiting)
+    os.kill(waiting, signal.SIGKILL)
+    assert select.select([pidfd], [], [], 20)[0]
+    os.close(pidfd)
+    await unpack(tmp_path, "b", digest(archive), workers)
+    assert (tmp_path / "b/f").stat().st_size == 1000
+
+
 async def test_an_idle_nursery_ends(
     tmp_path: Path, archive: bytes, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
