@@ -22,7 +22,7 @@ from podyard.streaming.session import Session
 from podyard.streaming.spdy import SpdySession
 from podyard.streaming.tls import server_context
 from podyard.streaming.tokens import Tokens
-from podyard.streaming.websocket import Tunnel, WebSocketSession
+from podyard.streaming.websocket import Tunnel, Tunnelled, WebSocketSession
 from podyard.wire import channels
 from podyard.wire.remotecommand import PORT_FORWARD
 
@@ -134,7 +134,7 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._config = config
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=REQUEST_LIMIT)
-        self._receiver: Session | Tunnel | None = None
+        self._receiver: Session | Tunnelled | None = None
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._admitted = True
@@ -166,9 +166,13 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
         self._link.lost()
+        if self._session is not None:
+            self._session.lost()
         if self._task is not None:
             self._task.cancel()
         self._server.lost(self)
+        # No cycle remains: a session's memory is free with its end, not with a garbage collection some time later.
+        self._session = self._receiver = self._task = None
 
     def cut(self) -> asyncio.Task[None] | None:
         """End at once; the session's task, which still cleans up."""
@@ -204,18 +208,18 @@ class _Connection(asyncio.Protocol):
         self._begin(endpoint, upgrade)
 
     def _begin(self, endpoint: Endpoint, upgrade: Upgrade) -> None:
-        self._session, self._receiver = _session(upgrade, self._link)
+        session, receiver = _session(upgrade, self._link)
+        self._session, self._receiver = session, receiver
         self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._look_after)
-        self._task = asyncio.create_task(self._serve(endpoint), name=endpoint.what)
+        self._task = asyncio.create_task(self._serve(endpoint, session), name=endpoint.what)
         rest, _ = self._http.trailing_data
         if rest:
-            self._receiver.receive(rest)
+            receiver.receive(rest)
 
-    async def _serve(self, endpoint: Endpoint) -> None:
-        assert self._session is not None
+    async def _serve(self, endpoint: Endpoint, session: Session) -> None:
         try:
-            await endpoint.serve(self._session, self._config.open_timeout)
+            await endpoint.serve(session, self._config.open_timeout)
         except TimeoutError:
             logger.info("%s: the client opened no streams within %g s", endpoint.what, self._config.open_timeout)
             self._link.close()
@@ -224,7 +228,7 @@ class _Connection(asyncio.Protocol):
             logger.info("%s: %s", endpoint.what, error)
         except Exception:
             logger.exception("%s failed unexpectedly", endpoint.what)
-        self._session.finish()
+        session.finish()
         self._link.release_all()
         await self._link.emptied()
         if endpoint.client_ends:
@@ -273,15 +277,15 @@ class _Connection(asyncio.Protocol):
             self._timer = loop.call_later(self._interval, self._look_after)
 
 
-def _session(upgrade: Upgrade, link: Link) -> tuple[Session, Session | Tunnel]:
+def _session(upgrade: Upgrade, link: Link) -> tuple[Session, Session | Tunnelled]:
     """The session, and who takes the connection's bytes: the same, unless there is a tunnel."""
     if upgrade.transport == "spdy":
         session: Session = SpdySession(link, upgrade.subprotocol)
         return session, session
     if upgrade.transport == "tunnel":
         tunnel = Tunnel(link)
-        tunnel.inner = SpdySession(tunnel, PORT_FORWARD)
-        return tunnel.inner, tunnel
+        session = SpdySession(tunnel, PORT_FORWARD)
+        return session, Tunnelled(tunnel, session)
     known = {**channels.FORWARD, **channels.REMOTE_COMMAND}
     session = WebSocketSession(link, known[upgrade.subprotocol])
     return session, session

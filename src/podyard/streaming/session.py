@@ -99,6 +99,7 @@ class Session(ABC):
 
     def __init__(self, carrier: Carrier, protocol: str) -> None:
         self._carrier = carrier
+        self._channels: dict[int, Channel] = {}
         self.protocol = protocol
 
     @abstractmethod
@@ -128,6 +129,10 @@ class Session(ABC):
     @abstractmethod
     def ping(self) -> None:
         """Send something that a client that has gone cannot take."""
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._channels.clear()
 
     def consumed(self, channel: Channel, size: int) -> None:
         """Bytes of a channel have been read."""

@@ -28,7 +28,6 @@ class SpdySession(Session):
     def __init__(self, carrier: Carrier, protocol: str) -> None:
         super().__init__(carrier, protocol)
         self._spdy = spdy.Connection("server", LIMITS)
-        self._channels: dict[int, Channel] = {}
         self._opened: asyncio.Queue[Channel] = asyncio.Queue()
         self._writable: dict[int, asyncio.Event] = {}
         self._complete = False

@@ -92,7 +92,6 @@ class WebSocketSession(Session):
         super().__init__(carrier, subprotocol.version)
         self._messages = Messages(carrier)
         self._subprotocol = subprotocol
-        self._channels: dict[int, Channel] = {}
         self._to_client: set[int] = set()
 
     def receive(self, data: bytes) -> None:
@@ -156,18 +155,15 @@ class WebSocketSession(Session):
 
 
 class Tunnel:
-    """Carries another session's bytes in binary messages. What comes goes to ``inner``, which the maker sets."""
+    """Carries another session's bytes in binary messages."""
 
     def __init__(self, carrier: Carrier) -> None:
         self._carrier = carrier
         self._messages = Messages(carrier)
-        self.inner: Session | None = None
 
-    def receive(self, data: bytes) -> None:
-        """Bytes from the client."""
-        assert self.inner is not None
-        for payload in self._messages.receive(data):
-            self.inner.receive(payload)
+    def receive(self, data: bytes) -> list[bytes]:
+        """The session's bytes in what has come from the client."""
+        return self._messages.receive(data)
 
     def write(self, data: bytes, *, activity: bool = True) -> None:
         if data and self._messages.open:
@@ -184,3 +180,16 @@ class Tunnel:
 
     def close(self) -> None:
         self._messages.close()
+
+
+class Tunnelled:
+    """Takes a connection's bytes for a session that has a tunnel for its carrier."""
+
+    def __init__(self, tunnel: Tunnel, session: Session) -> None:
+        self._tunnel = tunnel
+        self._session = session
+
+    def receive(self, data: bytes) -> None:
+        """Bytes from the client."""
+        for payload in self._tunnel.receive(data):
+            self._session.receive(payload)
