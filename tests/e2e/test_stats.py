@@ -13,7 +13,7 @@ import pytest
 from tests.support.images import Images
 from tests.support.patience import PATIENCE
 from tests.support.pods import Kit
-from tests.support.servers import Podyard, Server
+from tests.support.servers import SYSTEMD, Podyard, Server
 
 from podyard.client import Client
 from podyard.cri import api
@@ -179,7 +179,7 @@ async def test_what_a_container_writes_outside_of_its_mounts(kit: Kit) -> None:
 @pytest.fixture
 def parent(server: Server) -> Iterator[str]:
     """A cgroup for one pod, named as a kubelet does: only there does containerd measure pods."""
-    if server.name == "podyard" and Path("/run/systemd/system").is_dir():
+    if server.name == "podyard" and SYSTEMD:
         slice_ = f"pyteststats{os.getpid()}.slice"
         yield slice_
         subprocess.run(["systemctl", "stop", slice_], check=True)

@@ -17,7 +17,7 @@ import pytest
 from tests.support.images import Images
 from tests.support.patience import PATIENCE
 from tests.support.pods import WAIT_LIMIT, Kit
-from tests.support.servers import Podyard, remove_network
+from tests.support.servers import SYSTEMD, Podyard, remove_network
 
 from podyard.client import Client
 from podyard.cri import api
@@ -26,8 +26,8 @@ from podyard.linux import cgroups
 from podyard.linux.process import start_time
 
 pytestmark = pytest.mark.skipif(
-    not Path("/run/systemd/system").is_dir() or not cgroups.is_v2(),
-    reason="needs systemd as process 1 and cgroup v2 (tests/vm/run makes a machine that has both)",
+    not SYSTEMD or not cgroups.is_v2(),
+    reason="needs systemd's cgroup driver and cgroup v2 (tests/vm/run makes a machine that has both)",
 )
 
 UNIT = "podyard-test.service"

@@ -29,8 +29,11 @@ MAPPING = api.IDMapping(host_id=FIRST, container_id=0, length=65536)
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Podyard]:
-    """A podyard in a directory that others may pass through: whoever is root in a pod is one of them on the host."""
-    folder = Path(tempfile.mkdtemp(prefix="podyard-userns-", dir="/run"))
+    """A podyard in a directory that others may pass through: whoever is root in a pod is one of them on the host.
+
+    Not in /run, from where nothing can be run on many hosts, and whose tmpfs has no idmapped mounts before Linux 6.3.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="podyard-userns-", dir="/var/tmp"))
     folder.chmod(0o711)
     server = Podyard(folder, runtime={"hooks": ["tests.support.crash:setup"]})
     root = Path(__file__).parents[2]
@@ -90,7 +93,9 @@ async def test_root_inside_is_nobody_outside(kit: Kit) -> None:
         "mount -t tmpfs none /tmp && echo mounted; hostname; ip address show eth0 | grep -c inet; "
         "echo x > /dev/null; echo y > /dev/shm/y; cat /etc/hosts > /dev/null; echo done; sleep 1000"
     )
-    linux = container(options(), capabilities=api.Capability(add_capabilities=["SYS_ADMIN"]))
+    # Where there is AppArmor, its default profile has no mount for anybody.
+    unconfined = api.SecurityProfile(profile_type=api.SecurityProfile.Unconfined)
+    linux = container(options(), capabilities=api.Capability(add_capabilities=["SYS_ADMIN"]), apparmor=unconfined)
     container_id = await kit.start(sandbox_id, ["sh", "-c", script], linux=linux)
     async with asyncio.timeout(20 * PATIENCE):
         while "done" not in kit.output(await kit.status(container_id)):

@@ -26,6 +26,10 @@ from podyard.linux import cgroups, mounts
 START_LIMIT = 30.0 * PATIENCE
 OCI_RUNTIME = os.environ.get("PODYARD_TEST_OCI_RUNTIME", "")
 """The OCI runtime that podyard shall use; "" for the first that works."""
+CGROUP_DRIVER = os.environ.get("PODYARD_TEST_CGROUP_DRIVER", "auto")
+"""The cgroup driver that podyard shall use."""
+SYSTEMD = CGROUP_DRIVER == "systemd" or (CGROUP_DRIVER == "auto" and Path("/run/systemd/system").is_dir())
+"""Whether that is systemd's."""
 CNI_BINARIES = Path("/usr/lib/cni")
 
 
@@ -126,10 +130,10 @@ class Podyard(Server):
     def __init__(self, folder: Path, **settings: object) -> None:
         super().__init__(folder)
         self.settings = settings
-        if OCI_RUNTIME:
-            runtime = settings.get("runtime", {})
-            assert isinstance(runtime, dict)
-            self.settings["runtime"] = {"candidates": [OCI_RUNTIME], **runtime}
+        runtime = settings.get("runtime", {})
+        assert isinstance(runtime, dict)
+        candidates = {"candidates": [OCI_RUNTIME]} if OCI_RUNTIME else {}
+        self.settings["runtime"] = {"cgroup_driver": CGROUP_DRIVER, **candidates, **runtime}
 
     @property
     def root(self) -> Path:
