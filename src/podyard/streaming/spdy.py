@@ -115,8 +115,10 @@ class SpdySession(Session):
                     self._feed(channel, data)
                     if fin:
                         channel.feed_end()
-            case spdy.StreamOpened(stream_id) if self._complete:
+            case spdy.StreamOpened(stream_id) if self._complete or event.unidirectional:
                 self._spdy.reset(stream_id, spdy.ResetStatus.REFUSED_STREAM)
+            case spdy.StreamOpened(stream_id) if stream_id not in self._spdy.streams:
+                return  # given up in the same breath
             case spdy.StreamOpened(stream_id, headers, fin):
                 channel = self._channels[stream_id] = Channel(self, stream_id, headers)
                 # At once: a client may wait for the reply to one stream before it opens the next.

@@ -35,6 +35,15 @@ async def test_a_session_over_spdy() -> None:
         assert client.reset == {odd}
 
 
+async def test_a_stream_that_is_given_up_as_soon_as_it_is_opened() -> None:
+    async with serving() as server, spdy_session(server.url("exec", command())) as client:
+        client.wire.reset(client.wire.open_stream({"streamtype": "error"}))
+        error, stdin, stdout = (client.open(streamtype=kind) for kind in ("error", "stdin", "stdout"))
+        client.send(stdin, b"text", fin=True)
+        await client.until_ended(error, stdout)
+        assert client.data[stdout] == b"text"
+
+
 async def test_a_session_over_a_websocket_with_fragments_and_pings() -> None:
     async with serving() as server, websocket(server.url("exec", command())) as client:
         client.send(b"\x00one ", fin=False)

@@ -264,7 +264,7 @@ class Connection:
         fin = bool(flags & frames.FLAG_FIN)
         stream = self._streams[stream_id] = _Stream(replied=False)
         stream.local_closed = bool(flags & frames.FLAG_UNIDIRECTIONAL)
-        events.append(StreamOpened(stream_id, headers, fin))
+        events.append(StreamOpened(stream_id, headers, fin, stream.local_closed))
         if fin:
             self._close_remote(stream_id, stream)
 

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StreamOpened:
-    """The peer opened a stream. It may expect a reply before it sends or takes data. ``fin``: it sends none."""
+    """The peer opened a stream. It may expect a reply before it sends or takes data. ``fin``: it sends none.
+
+    ``unidirectional``: it takes none. A stream may have ended, or been reset, by what came together with its beginning.
+    """
 
     stream_id: int
     headers: Mapping[str, str]
     fin: bool
+    unidirectional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
