@@ -73,3 +73,5 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     resources: bytes | None = None
     """Its limits since they were changed, serialized runtime.v1.LinuxContainerResources; None: as in config."""
+    restored_from: str = ""
+    """The directory of the checkpoint that its processes come from; it has no process before its start."""

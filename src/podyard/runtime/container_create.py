@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import msgspec
 from msgspec.structs import replace
 
 from podyard.cri import api
-from podyard.errors import FailedPrecondition, InvalidArgument
-from podyard.lifecycle import requests
+from podyard.errors import FailedPrecondition, InvalidArgument, NotFound
+from podyard.lifecycle import requests, signals
 from podyard.linux import cgroups
 from podyard.linux.mounts import remove_tree, unmount_below
+from podyard.model.ids import new_id
 from podyard.model.image import Image
 from podyard.model.records import Container
 from podyard.oci import cdi, idmaps, lsm, mounts
@@ -47,6 +49,20 @@ def check(config: api.ContainerConfig, sandbox: SandboxEntry, host: HostFacts) -
     requests.check_unimplemented({"windows": config.HasField("windows")})
 
 
+def image_of(context: Context, wanted: api.ImageSpec) -> Image:
+    """The image that a request names; where it also says which one it means, none but that one.
+
+    Raises NotFound, and FailedPrecondition for another one.
+    """
+    image = context.images.find(wanted.image)
+    if image is None:
+        raise NotFound(f"image {wanted.image} is not here: pull it first")
+    meant = context.images.find(wanted.image_ref) if wanted.image_ref else image
+    if meant is None or meant.id != image.id:
+        raise FailedPrecondition(f"image {wanted.image} is {image.id} now, not {wanted.image_ref}: pull it again")
+    return image
+
+
 class CreateContainer(Operation[str]):
     """Make a container: its root file system, its volumes, its bundle, and its process, which waits to be started."""
 
@@ -67,7 +83,33 @@ class CreateContainer(Operation[str]):
         self.bundle = context.paths.bundle(container.id)
 
     @classmethod
-    def from_journal(cls, context: Context, data: bytes) -> CreateContainer:
+    def planned(
+        cls, context: Context, sandbox: SandboxEntry, config: api.ContainerConfig, *, restored_from: str = ""
+    ) -> Self:
+        """What makes the container of a request. Raises as ``check`` and ``image_of`` do."""
+        check(config, sandbox, context.host)
+        image = image_of(context, config.image)
+        volume_images = {
+            mount.image.image: image_of(context, mount.image) for mount in config.mounts if mounts.has_image(mount)
+        }
+        container = Container(
+            id=new_id(),
+            sandbox_id=sandbox.record.id,
+            config=config.SerializeToString(deterministic=True),
+            runtime=context.handler(sandbox.record.handler).runtime.name,
+            image_id=image.id,
+            image_ref=image.repo_digests[0] if image.repo_digests else image.id,
+            created_at=now(),
+            boot_id=context.boot_id,
+            volume_images={name: volume.id for name, volume in volume_images.items()},
+            stop_signal=_stop_signal(config, context.images.image_config(image).stop_signal),
+            log_path=_log_path(sandbox.config, config),
+            restored_from=restored_from,
+        )
+        return cls(context, container, image, volume_images)
+
+    @classmethod
+    def from_journal(cls, context: Context, data: bytes) -> Self:
         """The operation again, after a crash: only ever to be undone."""
         return cls(context, msgspec.json.decode(data, type=Container), None, {})
 
@@ -191,7 +233,7 @@ class CreateContainer(Operation[str]):
         """conmon and the OCI runtime make the process; it waits before it becomes the container's program."""
         log_path = Path(self.container.log_path) if self.container.log_path else None
         if log_path is not None:
-            await asyncio.to_thread(_make_log, log_path)
+            await asyncio.to_thread(make_log, log_path)
         created = await self.context.monitor.create(
             self.subject,
             self.bundle,
@@ -220,8 +262,21 @@ class CreateContainer(Operation[str]):
         self.context.store.delete_container(self.subject)
 
 
-def _make_log(path: Path) -> None:
+def make_log(path: Path) -> None:
     """The log file with the permissions that log collectors need; conmon would make it 0600."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     path.touch(mode=0o640)
     path.chmod(0o640)
+
+
+def _stop_signal(config: api.ContainerConfig, image_signal: str) -> str:
+    """The request's signal, else the image's, else SIGTERM."""
+    if config.stop_signal != api.SIGNAL_RUNTIME_DEFAULT:
+        return api.Signal.Name(config.stop_signal).removeprefix("SIGNAL_")
+    return signals.canonical(image_signal) if image_signal else signals.DEFAULT
+
+
+def _log_path(sandbox: api.PodSandboxConfig, config: api.ContainerConfig) -> str:
+    if not sandbox.log_directory or not config.log_path:
+        return ""
+    return str(Path(sandbox.log_directory) / config.log_path)

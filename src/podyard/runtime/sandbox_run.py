@@ -16,6 +16,7 @@ from podyard.cri import api
 from podyard.errors import FailedPrecondition, InvalidArgument
 from podyard.lifecycle import requests
 from podyard.linux import cgroups, mounts, namespaces
+from podyard.model.ids import new_id
 from podyard.model.records import Process, Sandbox
 from podyard.network import AttachRequest, PortMapping
 from podyard.oci import idmaps
@@ -56,6 +57,22 @@ def check_handler(config: api.PodSandboxConfig, handler: Handler) -> None:
         raise FailedPrecondition(
             f"{handler.runtime.name} runs no pods with a user namespace on this host: {handler.no_user_namespaces}"
         )
+
+
+def planned(context: Context, config: api.PodSandboxConfig, handler_name: str) -> Sandbox:
+    """The record of a sandbox that is to be made. Raises as ``check`` and ``check_handler`` do."""
+    check(config)
+    requests.check_cgroup_parent(config.linux.cgroup_parent, systemd=context.systemd_cgroups)
+    handler = context.handler(handler_name)
+    check_handler(config, handler)
+    return Sandbox(
+        id=new_id(),
+        config=config.SerializeToString(deterministic=True),
+        handler=handler_name,
+        runtime=handler.runtime.name,
+        created_at=now(),
+        boot_id=context.boot_id,
+    )
 
 
 class RunPodSandbox(Operation[str]):

@@ -5,19 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from podyard.cri import api
-from podyard.errors import AlreadyExists, FailedPrecondition, NotFound
-from podyard.lifecycle import containers, signals
+from podyard.errors import AlreadyExists, FailedPrecondition
+from podyard.lifecycle import containers
 from podyard.lifecycle.requests import check_name
-from podyard.model.ids import new_id
-from podyard.model.image import Image
-from podyard.model.records import Container
-from podyard.oci import monitor, mounts
+from podyard.oci import monitor
 from podyard.runtime import container_create, exec_sync, messages
 from podyard.runtime.calls.base import Calls, known, read_spec, taken
 from podyard.runtime.container_remove import RemoveContainer
 from podyard.runtime.container_start import StartContainer
 from podyard.runtime.container_stop import StopContainer
-from podyard.runtime.context import now
 from podyard.runtime.store import ContainerEntry, container_name
 
 
@@ -35,25 +31,7 @@ class ContainerCalls(Calls):
             if existing.record.config == serialized:
                 return api.CreateContainerResponse(container_id=existing.record.id)
             raise AlreadyExists(taken("container", existing.record.id, config.metadata.name))
-        container_create.check(config, sandbox, context.host)
-        image = self._image(config.image)
-        volume_images = {
-            mount.image.image: self._image(mount.image) for mount in config.mounts if mounts.has_image(mount)
-        }
-        container = Container(
-            id=new_id(),
-            sandbox_id=sandbox.record.id,
-            config=serialized,
-            runtime=context.handler(sandbox.record.handler).runtime.name,
-            image_id=image.id,
-            image_ref=image.repo_digests[0] if image.repo_digests else image.id,
-            created_at=now(),
-            boot_id=context.boot_id,
-            volume_images={name: volume.id for name, volume in volume_images.items()},
-            stop_signal=_stop_signal(config, context.images.image_config(image).stop_signal),
-            log_path=_log_path(sandbox.config, config),
-        )
-        made = await context.engine.run(container_create.CreateContainer(context, container, image, volume_images))
+        made = await context.engine.run(container_create.CreateContainer.planned(context, sandbox, config))
         return api.CreateContainerResponse(container_id=made)
 
     async def StartContainer(self, request: api.StartContainerRequest) -> api.StartContainerResponse:
@@ -115,16 +93,6 @@ class ContainerCalls(Calls):
         await monitor.reopen_log(bundle, Path(entry.record.log_path))
         return api.ReopenContainerLogResponse()
 
-    def _image(self, wanted: api.ImageSpec) -> Image:
-        """The image that a request names; where it also says which one it means, none but that one."""
-        image = self._context.images.find(wanted.image)
-        if image is None:
-            raise NotFound(f"image {wanted.image} is not here: pull it first")
-        meant = self._context.images.find(wanted.image_ref) if wanted.image_ref else image
-        if meant is None or meant.id != image.id:
-            raise FailedPrecondition(f"image {wanted.image} is {image.id} now, not {wanted.image_ref}: pull it again")
-        return image
-
     def _container_info(self, entry: ContainerEntry) -> dict[str, str]:
         record = entry.record
         running = record.state in {"created", "running"} and record.process is not None
@@ -137,16 +105,3 @@ class ContainerCalls(Calls):
                 "privileged": entry.config.linux.security_context.privileged,
             }
         )
-
-
-def _stop_signal(config: api.ContainerConfig, image_signal: str) -> str:
-    """The request's signal, else the image's, else SIGTERM."""
-    if config.stop_signal != api.SIGNAL_RUNTIME_DEFAULT:
-        return api.Signal.Name(config.stop_signal).removeprefix("SIGNAL_")
-    return signals.canonical(image_signal) if image_signal else signals.DEFAULT
-
-
-def _log_path(sandbox: api.PodSandboxConfig, config: api.ContainerConfig) -> str:
-    if not sandbox.log_directory or not config.log_path:
-        return ""
-    return str(Path(sandbox.log_directory) / config.log_path)

@@ -6,9 +6,6 @@ import json
 
 from podyard.cri import api
 from podyard.errors import AlreadyExists
-from podyard.lifecycle import requests
-from podyard.model.ids import new_id
-from podyard.model.records import Sandbox
 from podyard.runtime import messages, sandbox_run, sandbox_update
 from podyard.runtime.calls.base import Calls, known, read_spec, taken
 from podyard.runtime.context import now
@@ -22,24 +19,12 @@ class SandboxCalls(Calls):
     async def RunPodSandbox(self, request: api.RunPodSandboxRequest) -> api.RunPodSandboxResponse:
         """Make a sandbox, or return the one that the same request made before."""
         context, config = self._context, request.config
-        sandbox_run.check(config)
-        requests.check_cgroup_parent(config.linux.cgroup_parent, systemd=context.systemd_cgroups)
-        handler = context.handler(request.runtime_handler)
-        sandbox_run.check_handler(config, handler)
-        serialized = config.SerializeToString(deterministic=True)
+        sandbox = sandbox_run.planned(context, config, request.runtime_handler)
         existing = self._store.sandbox_by_name(sandbox_name(config))
         if existing is not None:
-            if existing.record.config == serialized and existing.record.handler == request.runtime_handler:
+            if existing.record.config == sandbox.config and existing.record.handler == sandbox.handler:
                 return api.RunPodSandboxResponse(pod_sandbox_id=existing.record.id)
             raise AlreadyExists(taken("pod sandbox", existing.record.id, config.metadata.name))
-        sandbox = Sandbox(
-            id=new_id(),
-            config=serialized,
-            handler=request.runtime_handler,
-            runtime=handler.runtime.name,
-            created_at=now(),
-            boot_id=context.boot_id,
-        )
         made = await context.engine.run(sandbox_run.RunPodSandbox(context, sandbox))
         return api.RunPodSandboxResponse(pod_sandbox_id=made)
 
