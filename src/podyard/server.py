@@ -126,8 +126,9 @@ class Server:
             reason = self._gate()
             if reason:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, reason)
-            trace = Trace(method.name)
             began = time.monotonic()
+            left = context.time_remaining()
+            trace = Trace(method.name, None if left is None else began + left)
             try:
                 request = _parsed(method, content)
                 with trace.active():

@@ -13,6 +13,6 @@ from podyard.operations.engine import Engine
 from podyard.operations.hooks import Hooks
 from podyard.operations.journal import Journal
 from podyard.operations.step import Operation, Step, Together
-from podyard.operations.trace import Trace, stage
+from podyard.operations.trace import Trace, stage, time_left
 
-__all__ = ["Engine", "Hooks", "Journal", "Operation", "Step", "Together", "Trace", "stage"]
+__all__ = ["Engine", "Hooks", "Journal", "Operation", "Step", "Together", "Trace", "stage", "time_left"]

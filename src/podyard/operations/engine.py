@@ -72,6 +72,10 @@ class Engine:
             raise
         return result
 
+    def has(self, operation: Operation[Any]) -> bool:
+        """Whether one that does the same is in flight: ``run`` would join it, or refuse."""
+        return any(flight.operation.key == operation.key for flight in self._flights)
+
     def in_flight(self, subject: str) -> list[tuple[Operation[Any], str]]:
         """The operations on a subject or on what it holds, each with what it is doing."""
         return [

@@ -32,9 +32,13 @@ class Span:
 
 @dataclass
 class Trace:
-    """All stages of one call, in the order in which they began."""
+    """All stages of one call, in the order in which they began.
+
+    ``deadline``: when its caller gives up (monotonic clock, seconds), None where it waits without an end.
+    """
 
     name: str
+    deadline: float | None = None
     begin: float = field(default_factory=time.monotonic)
     spans: list[Span] = field(default_factory=list)
     depth: int = 0
@@ -78,3 +82,9 @@ def stage(name: str) -> Iterator[None]:
 def current() -> Trace | None:
     """The active trace, if any."""
     return _current.get()
+
+
+def time_left() -> float | None:
+    """Seconds until the caller gives up; None where it does not."""
+    trace = _current.get()
+    return None if trace is None or trace.deadline is None else max(trace.deadline - time.monotonic(), 0.0)
