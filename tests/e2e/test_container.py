@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
@@ -378,7 +379,6 @@ async def test_output_of_children_that_outlive_the_process(kit: Kit) -> None:
 
 
 async def test_verbose_status_has_what_tools_read(kit: Kit) -> None:
-    import json
 
     sandbox_id = await kit.sandbox()
     container_id = await kit.start(sandbox_id, ["sleep", "1000"])
@@ -386,7 +386,10 @@ async def test_verbose_status_has_what_tools_read(kit: Kit) -> None:
     assert info["pid"] > 1
     assert info["sandboxID"] == sandbox_id
     assert info["runtimeSpec"]["process"]["args"] == ["sleep", "1000"]
-    assert b"1000" in Path(f"/proc/{info['pid']}/cmdline").read_bytes()
+    # A started container may still be the OCI runtime's init for an instant.
+    async with asyncio.timeout(WAIT_LIMIT):
+        while b"1000" not in Path(f"/proc/{info['pid']}/cmdline").read_bytes():
+            await asyncio.sleep(0.02)
 
 
 async def until_logged(kit: Kit, container_id: str, text: str) -> None:
