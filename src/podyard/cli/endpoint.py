@@ -15,6 +15,7 @@ from podyard.errors import EndpointError
 if TYPE_CHECKING:
     from podyard.client import Client
     from podyard.pods import PodEngine
+    from podyard.pods.objects import Objects
 
 HINT = '"podyard serve" starts podyard\'s own; --runtime-endpoint names another'
 
@@ -37,12 +38,12 @@ async def connected(settings: Settings) -> AsyncIterator[Client]:
         yield client
 
 
-def pod_engine(client: Client, settings: Settings) -> PodEngine:
-    """What carries Pods out, with its files where the settings say."""
+def pod_engine(client: Client, settings: Settings, objects: Objects | None = None) -> PodEngine:
+    """What carries Pods out, with its files where the settings say. ``objects``: what its Pods may use."""
     from podyard.pods import PodEngine
     from podyard.pods.engine import LOG_ROOT, ROOT
 
-    return PodEngine(client, settings.pod_root or ROOT, log_root=settings.log_root or LOG_ROOT)
+    return PodEngine(client, settings.pod_root or ROOT, log_root=settings.log_root or LOG_ROOT, objects=objects)
 
 
 def with_client(function: Callable[..., Awaitable[int | None]]) -> Callable[..., int | None]:

@@ -19,34 +19,38 @@ from podyard.errors import FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
     from podyard.client import Client
+    from podyard.manifest import Manifest
     from podyard.manifest.model import Container, Pod
     from podyard.pods import PodEngine, PodView
 
 
-def _load(context: click.Context, parameter: click.Parameter, path: str) -> list[Pod]:
+def _load(context: click.Context, parameter: click.Parameter, path: str) -> Manifest:
     """Read the manifest before any runtime is asked: what is wrong with it is known first."""
-    from podyard import manifest
+    from podyard.manifest import load
 
-    return manifest.load(path)
+    return load(path)
 
 
 @click.command()
-@click.argument("pods", metavar="POD.yaml", callback=_load)
+@click.argument("manifest", metavar="POD.yaml", callback=_load)
 @click.option("--follow", "-f", is_flag=True, help="Follow the logs, and start containers again that end.")
 @click.option("--rm", "remove", is_flag=True, help="With -f: remove the Pods at the end, Ctrl-C included.")
 @output_options
 @with_client
-async def command(client: Client, settings: Settings, *, pods: list[Pod], follow: bool, remove: bool) -> int:
+async def command(client: Client, settings: Settings, *, manifest: Manifest, follow: bool, remove: bool) -> int:
     """Run the Pods of a Kubernetes manifest.
 
-    POD.yaml holds one or several v1 Pods, in YAML or JSON; "-" reads standard input. Each step is shown with its
-    duration, and the Pods at the end. A Pod goes on by itself; containers that end are started again, as its
-    restartPolicy says, while "podyard run -f" runs. Ctrl-C detaches: the Pod goes on. With -f and
-    restartPolicy Never the exit code is that of the first container that failed.
+    POD.yaml holds one or several v1 Pods, in YAML or JSON, and the ConfigMaps and Secrets that they use, as documents
+    beside them; "-" reads standard input. Each step is shown with its duration, and the Pods at the end. A Pod goes on
+    by itself; containers that end are started again, as its restartPolicy says, while "podyard run -f" runs. Ctrl-C
+    detaches: the Pod goes on. With -f and restartPolicy Never the exit code is that of the first container that failed.
     """
     if remove and not follow:
         raise InvalidArgument("--rm removes the Pods when -f ends: give both")
-    engine = pod_engine(client, settings)
+    from podyard.pods.objects import ManifestObjects
+
+    pods, objects = manifest.pods, ManifestObjects(manifest.config_maps, manifest.secrets)
+    engine = pod_engine(client, settings, objects)
     started: list[tuple[Pod, PodView]] = []
     try:
         for pod in pods:

@@ -57,7 +57,7 @@ def pod_status(pod: PodView) -> str:
 
 def ready(pod: PodView) -> str:
     """How many of the containers run: "1/2". Init containers do not count, sidecars do."""
-    counted = [one for one in pod.containers if not one.init or one.kind == "sidecar"]
+    counted = [one for one in pod.containers if one.kind in ("container", "sidecar")]
     return f"{sum(one.state == 'running' for one in counted)}/{len(counted)}"
 
 

@@ -8,6 +8,7 @@
     streams/        exec, attach and port-forward: sessions with a runtime's streaming server
     images          ImageClient
     admin           AdminClient: what podyard has beyond the CRI
+    health          whether a gRPC server serves, for probes
     errors          gRPC's errors as podyard's
     client          Client: one runtime, its services together
 
@@ -21,7 +22,8 @@ Every method raises classes of ``podyard.errors``; none of gRPC's leave this pac
 from podyard.client.admin import AdminClient
 from podyard.client.client import Client
 from podyard.client.endpoints import Endpoint
+from podyard.client.health import health_check
 from podyard.client.images import ImageClient
 from podyard.client.runtime import RuntimeClient
 
-__all__ = ["AdminClient", "Client", "Endpoint", "ImageClient", "RuntimeClient"]
+__all__ = ["AdminClient", "Client", "Endpoint", "ImageClient", "RuntimeClient", "health_check"]

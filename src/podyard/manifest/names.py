@@ -7,6 +7,7 @@ import re
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _PORT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_DATA_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _SYSCTL = re.compile(r"[a-z0-9]([-_a-z0-9]*[a-z0-9])?([./][a-z0-9]([-_a-z0-9]*[a-z0-9])?)*")
 
 
@@ -63,4 +64,11 @@ def sysctl_fault(text: str) -> str:
     """Name of a kernel parameter, with dots or slashes."""
     if len(text) > 253 or not _SYSCTL.fullmatch(text):
         return f"{text[:80]!r} is not a kernel parameter's name"
+    return ""
+
+
+def data_key_fault(text: str) -> str:
+    """Key of a ConfigMap or Secret, which becomes a file's name."""
+    if not _DATA_KEY.fullmatch(text) or text == "." or text.startswith(".."):
+        return f"{text[:80]!r} is not a key: at most 253 letters, digits, '-', '_' and '.', not beginning with '..'"
     return ""

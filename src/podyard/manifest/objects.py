@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from podyard.manifest.model.document import ConfigMapDocument, SecretDocument
 
 DOCKER_CONFIG_JSON = "kubernetes.io/dockerconfigjson"
 """Type of a Secret that holds the text of a docker configuration, under the key ``.dockerconfigjson``."""
@@ -18,6 +21,11 @@ class ConfigMap:
     data: Mapping[str, str] = field(default_factory=dict)
     binary_data: Mapping[str, bytes] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, document: ConfigMapDocument) -> ConfigMap:
+        """That of a manifest which was checked."""
+        return cls(data=document.data, binary_data=_decoded(document.binary_data))
+
     @property
     def files(self) -> dict[str, bytes]:
         """Its contents as a volume shows them."""
@@ -30,3 +38,21 @@ class Secret:
 
     data: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     type: str = "Opaque"
+
+    @classmethod
+    def of(cls, document: SecretDocument) -> Secret:
+        """That of a manifest which was checked."""
+        plain = {key: text.encode() for key, text in document.string_data.items()}
+        return cls(data={**_decoded(document.data), **plain}, type=document.type)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """The ConfigMaps and Secrets that a Pod's namespace has, of those that were asked for, by name."""
+
+    config_maps: Mapping[str, ConfigMap] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+
+
+def _decoded(values: Mapping[str, str]) -> dict[str, bytes]:
+    return {key: base64.b64decode(text) for key, text in values.items()}

@@ -42,7 +42,7 @@ async def run(
         loop.add_signal_handler(number, stop.set)
     async with await Client.connect(runtime_endpoint, image_endpoint, versions=versions) as client:
         host = await asyncio.to_thread(read_host)
-        engine = PodEngine(client, pod_root, log_root=log_root)
+        engine = PodEngine(client, pod_root, log_root=log_root, objects=source.objects)
         agent = Agent(engine, source, RuntimeWatch(client), host_ips=host.ips)
         async with served(agent, api_socket):
             logger.info(

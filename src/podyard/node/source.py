@@ -1,18 +1,22 @@
-"""The Pods that a directory of manifests asks for."""
+"""The Pods that a directory of manifests asks for, and the ConfigMaps and Secrets that it holds for them."""
 
 from __future__ import annotations
 
+import dataclasses
 import stat
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec.structs import replace
 
 from podyard.errors import NotFound, PodyardError
-from podyard.manifest import parse
+from podyard.manifest import Manifest, parse
 from podyard.manifest.model import Pod
 from podyard.manifest.source import MAX_BYTES
+from podyard.pods.objects import ManifestObjects
 
 MANIFEST_FILE = "podyard.io/manifest-file"
 """Annotation of a Pod that stands in a directory of manifests: its file."""
@@ -22,6 +26,9 @@ CONFIG_SOURCE = "kubernetes.io/config.source"
 SETTLED = 0.5
 """Seconds since its last change after which a file is taken to be written to its end."""
 
+_T = TypeVar("_T")
+Name = tuple[str, str]
+"""A namespace and a name in it."""
 _Signature = tuple[int, int, int]
 """Inode, size, and time of the last change in nanoseconds."""
 
@@ -41,18 +48,20 @@ class Wanted:
 @dataclass
 class _File:
     signature: _Signature
-    pods: list[Pod]
+    holds: Manifest
     problem: str = ""
 
 
 class ManifestDirectory:
     """Looks at a directory: every file in it whose name does not begin with a dot is a manifest.
 
-    A file that is wrong, or still being written, counts with what it held before.
+    A file that is wrong, or still being written, counts with what it held before. ``objects``: the ConfigMaps and
+    Secrets of all files, as the last look found them.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+        self.objects = ManifestObjects()
         self._files: dict[str, _File] = {}
 
     def look(self) -> Wanted:
@@ -94,17 +103,18 @@ class ManifestDirectory:
             return not known.problem
         if 0 <= time.time() - signature[2] / 1e9 < SETTLED:
             return False
-        before = known.pods if known is not None else []
+        before = known.holds if known is not None else Manifest()
         try:
             with path.open("rb") as file:
                 text = file.read(MAX_BYTES + 1)
-            pods = [_marked(pod, path) for pod in parse(text, str(path))]
+            manifest = parse(text, str(path))
         except OSError as error:
             self._files[str(path)] = _File(signature, before, f"{path}: cannot be read: {error.strerror}")
         except PodyardError as error:
             self._files[str(path)] = _File(signature, before, str(error))
         else:
-            self._files[str(path)] = _File(signature, pods)
+            pods = [_marked(pod, path) for pod in manifest.pods]
+            self._files[str(path)] = _File(signature, dataclasses.replace(manifest, pods=pods))
             return True
         return False
 
@@ -114,12 +124,25 @@ class ManifestDirectory:
         for name, file in sorted(self._files.items()):
             if file.problem:
                 problems[name] = file.problem
-            for pod in file.pods:
+            for pod in file.holds.pods:
                 first = pods.setdefault(pod.full_name, pod)
                 if first is not pod:
                     other = first.metadata.annotations[MANIFEST_FILE]
                     problems[name] = f"{name}: the Pod {pod.full_name} stands in {other} already: that one is run"
+        self.objects.config_maps = self._collect("ConfigMap", lambda manifest: manifest.config_maps, problems)
+        self.objects.secrets = self._collect("Secret", lambda manifest: manifest.secrets, problems)
         return Wanted(pods, frozenset(held), problems)
+
+    def _collect(
+        self, kind: str, of: Callable[[Manifest], Mapping[Name, _T]], problems: dict[str, str]
+    ) -> dict[Name, _T]:
+        found: dict[Name, _T] = {}
+        for file, known in sorted(self._files.items()):
+            for name, value in of(known.holds).items():
+                if name in found:
+                    problems[file] = f"{file}: the {kind} {'/'.join(name)} stands in another file already: that counts"
+                found.setdefault(name, value)
+        return found
 
 
 def _marked(pod: Pod, path: Path) -> Pod:

@@ -1,4 +1,4 @@
-"""What probes and hooks do: run a command in a container, ask a web server, connect, sleep."""
+"""What probes and hooks do: run a command in a container, ask a web server or a gRPC server, connect, sleep."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from contextlib import asynccontextmanager
 import h11
 
 from podyard import __version__
-from podyard.client import Client
+from podyard.client import Client, health_check
 from podyard.errors import DeadlineExceeded
-from podyard.manifest.model import Action, Container, ExecAction, HttpGetAction, SleepAction, TcpSocketAction
+from podyard.manifest.model import (
+    Action,
+    Container,
+    ExecAction,
+    GrpcAction,
+    HttpGetAction,
+    SleepAction,
+    TcpSocketAction,
+)
 from podyard.manifest.translate import port_number
 
 _HEAD_LIMIT = 64 << 10
@@ -37,6 +45,8 @@ class Actions:
             if isinstance(action, ExecAction):
                 # The endpoint kills the command then; giving up here at the same instant would leave it running.
                 return await self._exec(action, container_id, timeout)
+            if isinstance(action, GrpcAction):
+                return await health_check(self._host, action.port, action.service, timeout)
             async with asyncio.timeout(timeout):
                 match action:
                     case SleepAction():

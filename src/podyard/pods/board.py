@@ -38,7 +38,7 @@ class Board:
         """Do what is inside for a container; where that fails, ``reason`` is why it waits."""
         try:
             yield
-        except PodyardError as error:
+        except (PodyardError, OSError) as error:
             self.waiting[name] = Waiting(reason, str(error))
             raise
 

@@ -23,7 +23,9 @@ from podyard.pods.keep import can_go_on, has_ended, is_of
 from podyard.pods.launch import Launcher
 from podyard.pods.loglines import LogLine
 from podyard.pods.logs import follow
+from podyard.pods.objects import ManifestObjects, Objects
 from podyard.pods.patience import patiently
+from podyard.pods.projections import REFRESH
 from podyard.pods.restarts import BackOffPolicy
 from podyard.pods.start import start, start_init_containers, start_sandbox
 from podyard.pods.steps import Steps
@@ -37,8 +39,9 @@ LOG_ROOT = Path("/var/log/pods")
 class PodEngine:
     """Runs Pods on one endpoint, whose containers run on this host.
 
-    ``root`` holds a directory for each Pod, ``log_root`` one for its logs. ``poll``: seconds between two looks of
-    ``supervise``.
+    ``root`` holds a directory for each Pod, ``log_root`` one for its logs. ``objects``: where their ConfigMaps, Secrets
+    and tokens come from; by default there are none. ``poll``: seconds between two looks of ``supervise``, ``refresh``
+    between two looks at what volumes show.
     """
 
     def __init__(
@@ -47,14 +50,18 @@ class PodEngine:
         root: Path = ROOT,
         *,
         log_root: Path = LOG_ROOT,
+        objects: Objects | None = None,
         back_off: BackOffPolicy | None = None,
         poll: float = POLL,
+        refresh: float = REFRESH,
     ) -> None:
         self._client = client
         self._folders = Folders(root, log_root)
         self._inventory = Inventory(client, self._folders)
         self._back_off = back_off or BackOffPolicy()
         self._poll = poll
+        self._refresh = refresh
+        self._objects = objects or ManifestObjects()
 
     async def run(self, pod: Pod, *, on_event: OnEvent = ignore) -> RunningPod:
         """Start a Pod and return it when all its containers have been started.
@@ -98,7 +105,7 @@ class PodEngine:
                 await patiently(lambda: launcher.adopt(running.sandbox_id))
             except NotFound:
                 return  # removed in the meantime
-            await Supervisor(self._client, launcher, steps, self._back_off, poll=self._poll).watch()
+            await self._supervisor(launcher, steps, just_wait).watch()
 
     async def keep(
         self,
@@ -132,8 +139,7 @@ class PodEngine:
                 if found is None:
                     await self._discard_twins(pod, owned, launcher.sandbox_id, steps)
                 await start_init_containers(self._client, launcher, steps, self._back_off)
-                watch = Supervisor(self._client, launcher, steps, self._back_off, poll=self._poll, pause=pause)
-                await watch.watch()
+                await self._supervisor(launcher, steps, pause).watch()
             views = [view for view in await self.find(name, namespace) if is_of(view, pod)]
             ended = any(has_ended(view, pod) for view in views)
             for view in views if ended else []:
@@ -279,7 +285,12 @@ class PodEngine:
         host = await asyncio.to_thread(read_host)
         pod = replace(pod, metadata=replace(pod.metadata, uid=uid))
         folder = self._folders.of(pod.metadata.namespace, pod.metadata.name, uid)
-        return Launcher(self._client, pod, folder, host, steps, board=board)
+        return Launcher(self._client, pod, folder, host, steps, objects=self._objects, board=board)
+
+    def _supervisor(self, launcher: Launcher, steps: Steps, pause: Pause) -> Supervisor:
+        return Supervisor(
+            self._client, launcher, steps, self._back_off, poll=self._poll, refresh=self._refresh, pause=pause
+        )
 
     async def _view(self, name: str, namespace: str, sandbox_id: str) -> RunningPod:
         for view in await self.find(name, namespace):

@@ -35,8 +35,8 @@ class PodFolder:
         """A file that is there from the moment on in which somebody stops the Pod."""
         return self.path / "stopping"
 
-    def empty_dir(self, volume: str) -> Path:
-        """An emptyDir volume."""
+    def volume(self, volume: str) -> Path:
+        """A volume that podyard makes: an emptyDir, or one whose files it writes."""
         return self.path / "volumes" / volume
 
     def container(self, name: str, attempt: int) -> Path:
@@ -46,6 +46,10 @@ class PodFolder:
     def termination_message(self, name: str, attempt: int) -> Path:
         """The file that the container writes its last words to."""
         return self.container(name, attempt) / "termination-message"
+
+    def resources(self, name: str, attempt: int) -> Path:
+        """The limits that a container was given last."""
+        return self.container(name, attempt) / "resources"
 
     def sub_path(self, name: str, attempt: int, index: int) -> Path:
         """The mount point for the ``index``-th volume mount, which uses a part of its volume."""

@@ -109,7 +109,7 @@ class Inventory:
             reason=status.reason,
             restarts=container.metadata.attempt,
             log_path=Path(status.log_path) if status.log_path else None,
-            init=kind != "container",
+            init=kind in ("init", "sidecar"),
             kind=kind,
             image=container.image.user_specified_image or container.image.image,
             image_ref=status.image_ref,
@@ -140,6 +140,8 @@ def _kind(container: api.Container) -> ContainerKind:
             return "init"
         case "sidecar":
             return "sidecar"
+        case "ephemeral":
+            return "ephemeral"
     return "container"
 
 
@@ -153,6 +155,6 @@ def _by_attempt(views: list[ContainerView]) -> tuple[tuple[ContainerView, ...], 
     views = sorted(views, key=lambda view: (view.created_at, view.restarts))
     order = {name: index for index, name in enumerate(dict.fromkeys(view.name for view in views))}
     newest = {view.name: view for view in views}
-    current = sorted(newest.values(), key=lambda view: (view.kind == "container", order[view.name]))
+    current = sorted(newest.values(), key=lambda view: (not view.init, view.kind == "ephemeral", order[view.name]))
     kept = {view.id for view in current}
     return tuple(current), tuple(view for view in reversed(views) if view.id not in kept)

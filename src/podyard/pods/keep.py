@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from podyard.manifest.model import Pod
-from podyard.manifest.translate import kind_of, pod_hash
-from podyard.manifest.translate.labels import MANIFEST_HASH
+from podyard.manifest.translate import kind_of, sandbox_hash
+from podyard.manifest.translate.labels import MANIFEST_HASH, SANDBOX_HASH, sandbox_labels
 from podyard.pods.folders import PodFolder
 from podyard.pods.restarts import starts_again
 from podyard.pods.views import PodView
 
 
 def is_of(view: PodView, pod: Pod) -> bool:
-    """Whether a Pod on the endpoint is this one: by its uid, where it has one, else by its manifest."""
+    """Whether a Pod on the endpoint is this one: by its uid, where it has one, else by its manifest.
+
+    A manifest may change in what can be done to a Pod that runs.
+    """
     if pod.metadata.uid:
         return view.uid == pod.metadata.uid
-    return view.annotations.get(MANIFEST_HASH) == pod_hash(pod)
+    annotations = {key: view.annotations[key] for key in view.annotations.keys() - {MANIFEST_HASH, SANDBOX_HASH}}
+    labels = sandbox_labels(replace(pod, metadata=replace(pod.metadata, uid=view.uid)))
+    same = view.annotations.get(SANDBOX_HASH) == sandbox_hash(pod)
+    return same and (view.labels, annotations) == (labels, pod.metadata.annotations)
 
 
 def can_go_on(view: PodView, folder: PodFolder) -> bool:

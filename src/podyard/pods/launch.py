@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 from podyard.client import Client
 from podyard.cri import api
-from podyard.errors import DeadlineExceeded, FailedPrecondition, NotFound, PodyardError, Unimplemented
-from podyard.manifest.model import Container, LifecycleHandler, Pod, VolumeMount
+from podyard.errors import FailedPrecondition, PodyardError
+from podyard.manifest.model import Container, EphemeralContainer, LifecycleHandler, Pod
 from podyard.manifest.translate import (
     HostFacts,
-    ImageFacts,
-    ResolvedMount,
     check_non_root,
     container_config,
     environment,
@@ -21,20 +15,21 @@ from podyard.manifest.translate import (
     labels,
     sandbox_config,
 )
+from podyard.manifest.translate.environment import config_maps_of, secrets_of
 from podyard.pods import volumes
 from podyard.pods.actions import Actions
 from podyard.pods.board import Board
 from podyard.pods.folders import PodFolder
+from podyard.pods.images import Images, PullPolicy
+from podyard.pods.mounts import Mounts
+from podyard.pods.objects import Objects, held
+from podyard.pods.patience import in_thread
+from podyard.pods.projections import Projections
 from podyard.pods.steps import Steps
 from podyard.pods.stopping import stop_container
 
 HOOK_LIMIT = 3600
 """Seconds for a postStart hook: a bound for what a kubelet waits for without one."""
-VOLUME_LIMIT = 120.0
-"""Seconds for the host side of volumes: a hung network file system must not hang more than this."""
-
-
-T = TypeVar("T")
 
 
 class Launcher:
@@ -48,17 +43,20 @@ class Launcher:
         host: HostFacts,
         steps: Steps,
         *,
+        objects: Objects,
         board: Board | None = None,
     ) -> None:
         self.pod = pod
         self.folder = folder
+        self.host = host
         self.board = board or Board()
+        self.projections = Projections(pod, folder, host, objects)
         self._client = client
-        self._host = host
         self._steps = steps
-        self._images: dict[str, ImageFacts] = {}
+        self._objects = objects
         self._sandbox = sandbox_config(pod, host, log_directory=str(folder.logs))
-        self._recursive_read_only: bool | None = None
+        self._images = Images(client, pod, objects, steps, self._sandbox)
+        self._mounts = Mounts(client, pod, folder, self._images)
         self.sandbox_id = ""
         self.ips: tuple[str, ...] = ()
 
@@ -68,26 +66,18 @@ class Launcher:
         Raises NotFound for a missing image that must not be pulled, InvalidArgument where one would run as root and
         must not, and what pulling raises.
         """
-        containers = list(self.pod.all_containers())
-        # Of two policies for one image the one that asks the registry wins.
-        by_image = {container.image: container for container in containers}
-        by_image |= {container.image: container for container in containers if container.pull_policy == "Always"}
-        results = await asyncio.gather(
-            *(self._fetch(container) for container in by_image.values()), return_exceptions=True
-        )
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        for container in containers:
+        await self._images.fetch_all()
+        for container in self.pod.all_containers():
             check_non_root(self.pod, container, self._images[container.image])
 
     async def prepare_volumes(self) -> None:
-        """Make the Pod's directories and volumes."""
-        await _in_thread(volumes.prepare, self.pod, self.folder)
+        """Make the Pod's directories and volumes. Raises NotFound for an object that one of them is made of."""
+        await in_thread(volumes.prepare, self.pod, self.folder)
+        await self.projections.write()
 
     async def run_sandbox(self) -> None:
         """Make the log directory and the sandbox."""
-        await _in_thread(_make_log_folder, self.folder)
+        await in_thread(_make_log_folder, self.folder)
         sandbox_id = await self._client.runtime.run_pod_sandbox(self._sandbox, self.pod.spec.runtime_class_name)
         await self.adopt(sandbox_id)
 
@@ -97,10 +87,10 @@ class Launcher:
         addresses = [status.network.ip, *(more.ip for more in status.network.additional_ips)]
         self.ips = tuple(address for address in addresses if address)
         if self.pod.spec.host_network and not self.ips:
-            self.ips = self._host.ips  # some endpoints tell no address for the host's network
+            self.ips = self.host.ips  # some endpoints tell no address for the host's network
         self.sandbox_id = sandbox_id
-        text = hosts_file(self.pod, self._host, self.ips)
-        await _in_thread(_write_hosts, self.folder, text)
+        text = hosts_file(self.pod, self.host, self.ips)
+        await in_thread(_write_hosts, self.folder, text)
 
     async def launch(self, container: Container, attempt: int) -> str:
         """Make and start one attempt at a container, and run its postStart hook; its id.
@@ -108,13 +98,15 @@ class Launcher:
         A container whose hook fails is stopped again.
         """
         name, reason = container.name, self.board.reason
-        if container.image not in self._images:
-            with reason(name, "ErrImageNeverPull" if container.pull_policy == "Never" else "ErrImagePull"):
-                await self._fetch(container)
-        with reason(name, "CreateContainerConfigError"):
-            check_non_root(self.pod, container, self._images[container.image])
-        with reason(name, "CreateContainerError"), self._steps.step("creating the container", name) as note:
-            container_id = await self._create(container, attempt)
+        for image, policy in self._images_of(container):
+            if image not in self._images:
+                with reason(name, "ErrImageNeverPull" if policy == "Never" else "ErrImagePull"):
+                    await self._images.fetch(image, policy)
+        with self._steps.step("creating the container", name) as note:
+            with reason(name, "CreateContainerConfigError"):
+                config = await self._config(container, attempt)
+            with reason(name, "CreateContainerError"):
+                container_id = await self._client.runtime.create_container(self.sandbox_id, config, self._sandbox)
             note.detail = container_id[:12]
         with reason(name, "RunContainerError"), self._steps.step("starting the container", name):
             await self._client.runtime.start_container(container_id)
@@ -143,78 +135,49 @@ class Launcher:
             await self.stop(container, container_id, self.pod.spec.termination_grace_period_seconds)
             raise FailedPrecondition(f"the hook failed and the container was stopped: {failure}")
 
-    def forget_image(self, container: Container) -> None:
-        """Look at the container's image again before it is started the next time, as its pull policy says."""
-        self._images.pop(container.image, None)
+    def forget_images(self, container: Container) -> None:
+        """Look at a container's images again before it is started the next time, as their pull policies say."""
+        for image, _ in self._images_of(container):
+            self._images.forget(image)
 
-    async def _fetch(self, container: Container) -> None:
-        image = container.image
-        if container.pull_policy != "Always":
-            found = (await self._client.images.image_status(image)).image
-            if found.id:
-                self._images[image] = _facts(found)
-                return
-            if container.pull_policy == "Never":
-                raise NotFound(
-                    f"the image {image} is not there and imagePullPolicy is Never: load it, or let it be pulled"
-                )
-        with self._steps.step("pulling the image", image) as note:
-            pulled = await self._client.images.pull_image(api.ImageSpec(image=image), sandbox_config=self._sandbox)
-            found = (await self._client.images.image_status(pulled)).image
-            if not found.id:
-                raise NotFound(f"the endpoint pulled {image} as {pulled}, but does not know that image")
-            note.detail = found.id
-        self._images[image] = _facts(found)
+    def _images_of(self, container: Container) -> list[tuple[str, PullPolicy]]:
+        """Its own image and those that it mounts."""
+        mounted = [self._images.volume_policy(mount.name) for mount in container.volume_mounts]
+        return [(container.image, container.pull_policy), *(image for image in mounted if image is not None)]
 
-    async def _create(self, container: Container, attempt: int) -> str:
-        variables = environment(self.pod, container, self._host, self.ips)
-        mounts = []
-        for index, mount in enumerate(container.volume_mounts):
-            recursive = await self._is_recursive(mount)
-            host_path = await _in_thread(
-                volumes.source, self.pod, self.folder, container, attempt=attempt, index=index, variables=variables
-            )
-            mounts.append(ResolvedMount(mount=mount, host_path=str(host_path), recursive_read_only=recursive))
+    async def _config(self, container: Container, attempt: int) -> api.ContainerConfig:
+        check_non_root(self.pod, container, self._images[container.image])
+        namespace = self.pod.metadata.namespace
+        found = await held(self._objects, namespace, config_maps_of(container), secrets_of(container))
+        variables, skipped = environment(self.pod, container, self.host, self.ips, found)
+        for keys in skipped:
+            self._steps.tell("leaving out of the environment of", container.name, detail=keys)
         last_words = self.folder.termination_message(container.name, attempt)
-        await _in_thread(_make_container_files, self.folder, container.name, attempt)
+        await in_thread(_make_container_files, self.folder, container.name, attempt)
         config = container_config(
             self.pod,
             container,
             self._images[container.image],
-            self._host,
+            self.host,
             attempt=attempt,
             variables=variables,
-            volumes=mounts,
+            volumes=await self._mounts.resolve(container, attempt, variables),
             files={"/etc/hosts": str(self.folder.hosts), container.termination_message_path: str(last_words)},
+            target=await self._target(container),
         )
-        return await self._client.runtime.create_container(self.sandbox_id, config, self._sandbox)
+        limits = config.linux.resources.SerializeToString(deterministic=True)
+        await in_thread(self.folder.resources(container.name, attempt).write_bytes, limits)
+        return config
 
-    async def _is_recursive(self, mount: VolumeMount) -> bool:
-        """Whether the mount is to be recursively read-only. Raises Unimplemented where it must be and cannot."""
-        if mount.recursive_read_only == "Disabled":
-            return False
-        if self._recursive_read_only is None:
-            handlers = (await self._client.runtime.status()).runtime_handlers
-            mine = [handler for handler in handlers if handler.name == self.pod.spec.runtime_class_name]
-            self._recursive_read_only = any(handler.features.recursive_read_only_mounts for handler in mine)
-        if not self._recursive_read_only and mount.recursive_read_only == "Enabled":
-            text = "the endpoint cannot mount recursively read-only; use IfPossible or Disabled"
-            raise Unimplemented(f"the volume {mount.name!r} has recursiveReadOnly Enabled, but {text}")
-        return self._recursive_read_only
-
-
-async def _in_thread(function: Callable[..., T], *arguments: Any, **more: Any) -> T:
-    """Run what may block. Raises DeadlineExceeded after ``VOLUME_LIMIT`` seconds; a hung thread is left behind."""
-    try:
-        async with asyncio.timeout(VOLUME_LIMIT):
-            return await asyncio.to_thread(function, *arguments, **more)
-    except TimeoutError as error:
-        text = f"the file system below the Pod's volumes did not answer within {VOLUME_LIMIT:.0f} s"
-        raise DeadlineExceeded(text) from error
-
-
-def _facts(image: api.Image) -> ImageFacts:
-    return ImageFacts(id=image.id, uid=image.uid.value if image.HasField("uid") else None, username=image.username)
+    async def _target(self, container: Container) -> str:
+        """The id of the container whose processes this one sees; "" for most. Raises FailedPrecondition."""
+        if not isinstance(container, EphemeralContainer) or not container.target_container_name:
+            return ""
+        name = container.target_container_name
+        for found in await self._client.runtime.list_containers(api.ContainerFilter(pod_sandbox_id=self.sandbox_id)):
+            if found.metadata.name == name and found.state == api.CONTAINER_RUNNING:
+                return found.id
+        raise FailedPrecondition(f"the container {name!r}, whose processes it is to see, does not run")
 
 
 def _make_log_folder(folder: PodFolder) -> None:

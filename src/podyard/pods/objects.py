@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from podyard.errors import FailedPrecondition
-from podyard.manifest.objects import ConfigMap, Secret
+from podyard.manifest.objects import ConfigMap, Held, Secret
 
-__all__ = ["ConfigMap", "ManifestObjects", "Objects", "Secret", "Token"]
+__all__ = ["ConfigMap", "ManifestObjects", "Objects", "Secret", "Token", "held"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,3 +82,13 @@ class ManifestObjects:
             f"the pod {namespace}/{pod_name} wants a token of the service account {service_account!r}, which only a "
             "Kubernetes API server can make: run it on a node that has one, or leave the serviceAccountToken out"
         )
+
+
+async def held(objects: Objects, namespace: str, config_maps: Iterable[str], secrets: Iterable[str]) -> Held:
+    """Those of the named objects that are there. Raises what ``Objects`` raises."""
+    found_maps = {name: await objects.config_map(namespace, name) for name in config_maps}
+    found_secrets = {name: await objects.secret(namespace, name) for name in secrets}
+    return Held(
+        config_maps={name: found for name, found in found_maps.items() if found is not None},
+        secrets={name: found for name, found in found_secrets.items() if found is not None},
+    )

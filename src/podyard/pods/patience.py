@@ -1,11 +1,11 @@
-"""Waiting for what only polling can tell, across a restart of the endpoint."""
+"""Waiting: for what only polling can tell, across a restart of the endpoint, and for file systems."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from podyard.client import Client
 from podyard.cri import api
@@ -15,6 +15,8 @@ ABSENCE = 120.0
 """Seconds for which an endpoint may be away: a restart takes much less."""
 _AWAY_POLL = 1.0
 _QUICK, _SLOW = 0.05, 0.5
+VOLUME_LIMIT = 120.0
+"""Seconds for the host side of volumes: a hung network file system must not hang more than this."""
 
 T = TypeVar("T")
 
@@ -47,3 +49,13 @@ async def until_ended(client: Client, container_id: str) -> api.ContainerStatus:
             return response.status
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _SLOW)
+
+
+async def in_thread(function: Callable[..., T], *arguments: Any, **more: Any) -> T:
+    """Run what may block. Raises DeadlineExceeded after ``VOLUME_LIMIT`` seconds; a hung thread is left behind."""
+    try:
+        async with asyncio.timeout(VOLUME_LIMIT):
+            return await asyncio.to_thread(function, *arguments, **more)
+    except TimeoutError as error:
+        text = f"the file system below the Pod's volumes did not answer within {VOLUME_LIMIT:.0f} s"
+        raise DeadlineExceeded(text) from error

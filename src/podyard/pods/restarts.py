@@ -21,7 +21,10 @@ class BackOffPolicy:
 
 
 def starts_again(policy: RestartPolicy, kind: ContainerKind, exit_code: int) -> bool:
-    """Whether a container that ended is to be started again: an init container is when it failed, a sidecar always."""
+    """Whether a container that ended is to be started again: an init container is when it failed, a sidecar always, an
+    ephemeral one never."""
+    if kind == "ephemeral":
+        return False
     if kind == "sidecar" or (policy == "Always" and kind == "container"):
         return True
     return policy != "Never" and exit_code != 0
@@ -44,3 +47,7 @@ class BackOff:
             self._next = min(self._next * 2, self._policy.longest)
         self._restarted_at = now + wait
         return wait
+
+    def start_over(self) -> None:
+        """Let the next wait be the first one, whatever was waited before."""
+        self._next = self._policy.first

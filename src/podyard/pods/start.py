@@ -26,7 +26,7 @@ async def start(client: Client, launcher: Launcher, steps: Steps, back_off: Back
     await launcher.fetch_images()
     await start_sandbox(launcher, steps)
     await start_init_containers(client, launcher, steps, back_off)
-    for container in launcher.pod.spec.containers:
+    for container in (*launcher.pod.spec.containers, *launcher.pod.spec.ephemeral_containers):
         await launcher.launch(container, 0)
 
 
@@ -117,4 +117,4 @@ async def _run_init(
         if attempt > 0:
             await discard_attempt(client, launcher, container.name, attempt - 1)
         attempt += 1
-        launcher.forget_image(container)
+        launcher.forget_images(container)

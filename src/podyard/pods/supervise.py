@@ -1,4 +1,5 @@
-"""While a Pod runs: containers are probed, and those that end are started again as its restart policy says."""
+"""While a Pod runs: containers are probed and given the limits of its manifest, those that end are started again as its
+restart policy says, and what its volumes show is kept up to date."""
 
 from __future__ import annotations
 
@@ -12,10 +13,12 @@ from podyard.cri import api
 from podyard.errors import NotFound, PodyardError
 from podyard.manifest.model import Container, Pod, is_sidecar
 from podyard.manifest.translate import kind_of
+from podyard.pods.changes import Changes
 from podyard.pods.cleanup import discard_attempt
 from podyard.pods.launch import Launcher
 from podyard.pods.patience import patiently
 from podyard.pods.prober import Prober
+from podyard.pods.projections import REFRESH
 from podyard.pods.restarts import BackOff, BackOffPolicy, starts_again
 from podyard.pods.start import last_attempts
 from podyard.pods.steps import Steps
@@ -43,15 +46,18 @@ class Supervisor:
         back_off: BackOffPolicy,
         *,
         poll: float,
+        refresh: float = REFRESH,
         pause: Pause = just_wait,
     ) -> None:
         self._client = client
         self._launcher = launcher
         self._steps = steps
         self._poll = poll
+        self._refresh = refresh
         self._pause = pause
         self._board = launcher.board
         self._prober = Prober(client, launcher, steps)
+        self._changes = Changes(client, launcher, steps)
         self._back_off = back_off
         self._waits = {container.name: BackOff(back_off) for container in self._watched(launcher.pod)}
         self._grace = launcher.pod.spec.termination_grace_period_seconds
@@ -64,44 +70,49 @@ class Supervisor:
         Containers that run are probed. While somebody stops the Pod nothing is probed or started again. What cannot be
         started is tried again later. Raises what the endpoint answers when it cannot be asked.
         """
+        fresh = asyncio.create_task(self._launcher.projections.keep_fresh(self._steps, self._refresh))
         try:
-            await self._watch()
+            await self._watch(fresh)
         finally:
+            fresh.cancel()
+            await asyncio.wait((fresh,))
             await self._prober.close()
 
-    async def _watch(self) -> None:
+    async def _watch(self, fresh: asyncio.Task[None]) -> None:
         while await patiently(self._sandbox_lives):
+            if fresh.done():
+                fresh.result()
             if self._launcher.folder.stopping.exists():
                 await self._prober.look({})
                 await self._rest()
                 continue
             last = await patiently(self._last_attempts)
-            await self._probe(last)
+            running = self._running(last)
+            await self._prober.look({found.id: container for container, found in running})
+            for container, found in running:
+                await self._changes.look(container, found)
             mains = self._launcher.pod.spec.containers
             ended = [await self._look_at(container, last.get(container.name)) for container in mains]
             if all(ended):
                 await self._stop_sidecars()
                 return
             for container in self._watched(self._launcher.pod):
-                if is_sidecar(container):
+                if container not in mains:
                     await self._look_at(container, last.get(container.name))
             await self._rest()
 
     async def _rest(self) -> None:
         await self._pause(self._launcher.sandbox_id, self._poll)
 
-    async def _probe(self, last: Mapping[str, api.Container]) -> None:
-        watched = {container.name: container for container in self._watched(self._launcher.pod)}
-        running = {
-            found.id: watched[name]
-            for name, found in last.items()
-            if found.state == api.CONTAINER_RUNNING and name in watched
-        }
-        await self._prober.look(running)
+    def _running(self, last: Mapping[str, api.Container]) -> list[tuple[Container, api.Container]]:
+        """The containers that are watched, and run."""
+        found = [(container, last.get(container.name)) for container in self._watched(self._launcher.pod)]
+        return [(container, one) for container, one in found if one is not None and one.state == api.CONTAINER_RUNNING]
 
     @staticmethod
     def _watched(pod: Pod) -> list[Container]:
-        return [container for container in pod.all_containers() if kind_of(pod, container) != "init"]
+        lasting = [container for container in pod.all_containers() if kind_of(pod, container) != "init"]
+        return [*lasting, *pod.spec.ephemeral_containers]
 
     async def _sandbox_lives(self) -> bool:
         try:
@@ -161,7 +172,7 @@ class Supervisor:
                 await self._client.runtime.stop_container(last.id, self._grace)
             if attempt > 1:
                 await discard_attempt(self._client, self._launcher, container.name, attempt - 2)
-            self._launcher.forget_image(container)
+            self._launcher.forget_images(container)
             await self._launcher.launch(container, attempt)
             if last is None:
                 # Waits before the first start count for themselves.
@@ -170,6 +181,8 @@ class Supervisor:
                 self._board.unhealthy.discard(last.id)
         except PodyardError as error:
             # The next look finds the container ended, or missing, and waits longer.
+            if self._board.waiting[container.name].reason == "CreateContainerConfigError":
+                self._waits[container.name].start_over()  # what it lacks may be there at any time
             self._steps.tell("starting again", container.name, "failed", detail=str(error))
 
     async def _stop_sidecars(self) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from podyard.manifest.model import LifecycleHandler
 
-ContainerKind = Literal["init", "sidecar", "container"]
+ContainerKind = Literal["init", "sidecar", "container", "ephemeral"]
 
 
 @dataclass(frozen=True, kw_only=True)

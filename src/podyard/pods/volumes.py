@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from podyard.errors import FailedPrecondition, InvalidArgument
-from podyard.manifest.checks.volumes import sub_path_fault
+from podyard.manifest.checks.paths import sub_path_fault
 from podyard.manifest.model import Container, Pod, Volume, VolumeMount
 from podyard.manifest.translate import expand
+from podyard.pods.atomic import DATA
 from podyard.pods.folders import PodFolder
 from podyard.pods.host_mounts import bind_descriptor, mount_tmpfs
 
@@ -22,7 +23,7 @@ _DIRECTORY_MODE = 0o777
 
 
 def prepare(pod: Pod, folder: PodFolder) -> None:
-    """Make the Pod's directory and its emptyDir volumes, and check or make the host paths.
+    """Make the Pod's directory and those of its volumes, and check or make the host paths.
 
     Raises FailedPrecondition when a host path is not what its type says.
     """
@@ -31,7 +32,9 @@ def prepare(pod: Pod, folder: PodFolder) -> None:
         if volume.host_path is not None:
             _check_host_path(volume.name, Path(volume.host_path.path), volume.host_path.type)
         elif volume.empty_dir is not None:
-            _make_empty_dir(pod, volume, folder.empty_dir(volume.name))
+            _make_empty_dir(pod, volume, folder.volume(volume.name))
+        elif volume.projection is not None:
+            _make_projection(volume, folder.volume(volume.name))
 
 
 def source(
@@ -45,10 +48,12 @@ def source(
     """
     mount = container.volume_mounts[index]
     volume = next(volume for volume in pod.spec.volumes if volume.name == mount.name)
-    whole = Path(volume.host_path.path) if volume.host_path is not None else folder.empty_dir(volume.name)
-    part = _sub_path(mount, variables)
+    whole = Path(volume.host_path.path) if volume.host_path is not None else folder.volume(volume.name)
+    part = part_of(mount, variables)
     if not part:
         return whole
+    if volume.projection is not None:
+        whole = (whole / DATA).resolve()  # no container can write there: the link is podyard's
     target = folder.sub_path(container.name, attempt, index)
     descriptor = _open_part(whole, part)
     try:
@@ -74,6 +79,13 @@ def _make_empty_dir(pod: Pod, volume: Volume, path: Path) -> None:
     if group is not None:
         os.chown(path, -1, group)
     path.chmod(mode)
+
+
+def _make_projection(volume: Volume, path: Path) -> None:
+    """A directory for files from elsewhere. What may hold secrets is never written to a disk."""
+    path.mkdir(mode=0o755, parents=True)
+    if volume.config_map is None:
+        mount_tmpfs(path, None, 0o755)
 
 
 def _memory_size(pod: Pod, volume: Volume) -> int | None:
@@ -118,7 +130,8 @@ def _check_host_path(volume: str, path: Path, kind: str) -> None:
         raise FailedPrecondition(f"{what} must be {name} (type {kind}), but it is something else")
 
 
-def _sub_path(mount: VolumeMount, variables: Mapping[str, str]) -> str:
+def part_of(mount: VolumeMount, variables: Mapping[str, str]) -> str:
+    """The part of its volume that is mounted; "" for all of it. Raises InvalidArgument for one that leads out of it."""
     if not mount.sub_path_expr:
         return mount.sub_path
     part = expand(mount.sub_path_expr, variables)

@@ -22,7 +22,7 @@ def make_pod() -> MakePod:
         text += indent(dedent(metadata), "  ") + "\nspec:\n"
         text += indent(dedent(spec), "  ") + "\n  containers:\n  - name: main\n    image: busybox:1\n"
         text += indent(dedent(container), "    ") + "\n"
-        (pod,) = parse(text.encode(), "web.yaml")
+        (pod,) = parse(text.encode(), "web.yaml").pods
         return pod
 
     return make

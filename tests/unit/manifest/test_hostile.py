@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podyard.errors import InvalidArgument, Unimplemented
+from podyard.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from podyard.manifest import parse
 from podyard.manifest.model import Pod
-from podyard.manifest.translate import HostFacts, ImageFacts, container_config, environment, sandbox_config
+from podyard.manifest.objects import ConfigMap, Held, Secret
+from podyard.manifest.translate import (
+    HostFacts,
+    ImageFacts,
+    container_config,
+    environment,
+    projected_files,
+    sandbox_config,
+)
 
+HELD = Held(config_maps={"held": ConfigMap(data={"a": "1"})}, secrets={"held": Secret(data={"a": b"1"})})
 HOST = HostFacts(name="node", ips=(), cpus=1, memory=1 << 30, resolv_conf="", hosts="")
 
 RICH = b"""\
@@ -24,12 +34,24 @@ spec:
   hostAliases: [{ip: 192.0.2.1, hostnames: [db]}]
   dnsConfig: {nameservers: [192.0.2.2], options: [{name: ndots, value: "2"}]}
   securityContext: {runAsUser: 1, fsGroup: 2, sysctls: [{name: net.core.somaxconn, value: "1"}]}
-  volumes: [{name: v, emptyDir: {medium: Memory, sizeLimit: 1Mi}}, {name: h, hostPath: {path: /srv, type: Directory}}]
+  volumes:
+  - {name: v, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+  - {name: h, hostPath: {path: /srv, type: Directory}}
+  - {name: c, configMap: {name: held, defaultMode: 256, items: [{key: a, path: b/c, mode: 0400}]}}
+  - {name: s, secret: {secretName: held}}
+  - name: p
+    projected: {sources: [{downwardAPI: {items: [{path: d, fieldRef: {fieldPath: metadata.labels}}]}}]}
+  imagePullSecrets: [{name: held}]
+  ephemeralContainers: [{name: debug, image: a, targetContainerName: main}]
   containers:
   - name: main
     image: busybox:1
     command: [sh, -c, "echo $(A)"]
-    env: [{name: A, value: x}, {name: B, valueFrom: {resourceFieldRef: {resource: limits.cpu, divisor: 1m}}}]
+    env:
+    - {name: A, value: x}
+    - {name: B, valueFrom: {resourceFieldRef: {resource: limits.cpu, divisor: 1m}}}
+    - {name: C, valueFrom: {configMapKeyRef: {name: held, key: a}}}
+    envFrom: [{secretRef: {name: held}, prefix: p}]
     ports: [{containerPort: 80, hostPort: 8080}]
     resources: {limits: {cpu: 500m, memory: 64Mi}}
     volumeMounts: [{name: v, mountPath: /v, subPath: a}]
@@ -68,7 +90,7 @@ def places(tree: Any) -> list[tuple[Any, Any]]:
 
 def read(text: bytes) -> list[Pod]:
     try:
-        return parse(text, "web.yaml")
+        return parse(text, "web.yaml").pods
     except (InvalidArgument, Unimplemented) as error:
         assert str(error).startswith("web.yaml:")
         return []
@@ -89,8 +111,15 @@ def test_whatever_is_accepted_can_be_asked_for(data: st.DataObject) -> None:
         parent[key] = data.draw(like(parent[key]))
     for pod in read(yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "replace")):
         sandbox_config(pod, HOST, log_directory="/logs").SerializeToString()
-        for container in pod.all_containers():
-            variables = environment(pod, container, HOST, [])
+        for volume in pod.spec.volumes:
+            if volume.projection is not None:
+                with suppress(NotFound, FailedPrecondition):
+                    projected_files(pod, volume.projection, HOST, HELD, {})
+        for container in (*pod.all_containers(), *pod.spec.ephemeral_containers):
+            try:
+                variables, _ = environment(pod, container, HOST, [], HELD)
+            except NotFound:
+                continue
             config = container_config(
                 pod, container, ImageFacts(id="x"), HOST, attempt=0, variables=variables, volumes=(), files={}
             )

@@ -94,7 +94,7 @@ async def test_pods_that_others_made_are_left_alone(
     text = "apiVersion: v1\nkind: Pod\nmetadata: {name: NAME}\nspec: {containers: [{name: c, image: 'busybox:1'}]}"
     engine = PodEngine(client, tmp_path / "pods", log_root=tmp_path / "logs")
     for name in ("mine", "web"):
-        (pod,) = parse(text.replace("NAME", name).encode(), "x.yaml")
+        (pod,) = parse(text.replace("NAME", name).encode(), "x.yaml").pods
         await engine.run(pod)
     directory.pod("web")
     directory.pod("db")

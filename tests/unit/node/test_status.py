@@ -27,7 +27,7 @@ spec:
   - {{name: a, image: 'x:1'{probes}}}
   - {{name: b, image: 'x:1'}}
 """
-    (pod,) = parse(text.encode(), "web.yaml")
+    (pod,) = parse(text.encode(), "web.yaml").pods
     return pod
 
 

@@ -8,15 +8,18 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from textwrap import dedent, indent
+from typing import Any
 
 import pytest
 
 from podyard.client import Client
 from podyard.cri import api
-from podyard.errors import NotFound, PodyardError
+from podyard.errors import NotFound, PermissionDenied, PodyardError
 from podyard.manifest import parse
 from podyard.manifest.model import Pod
 from podyard.pods import PodEngine
+from podyard.pods.host_mounts import remove_tree
+from podyard.pods.objects import ConfigMap, ManifestObjects, Secret, Token
 from podyard.pods.restarts import BackOffPolicy
 from podyard.server import Server
 
@@ -48,6 +51,10 @@ class MemoryRuntime:
         self.container_configs: dict[str, api.ContainerConfig] = {}
         self.owners: dict[str, str] = {}
         self.stop_timeouts: dict[str, int] = {}
+        self.updates: list[api.LinuxContainerResources] = []
+        self.credentials: dict[str, str] = {}
+        """The user that each image's registry wants; none for the others."""
+        self.asked_as: list[str] = []
         self._count = 0
 
     def container(self, name: str, attempt: int = 0) -> api.ContainerStatus:
@@ -200,6 +207,13 @@ class MemoryRuntime:
             raise NotFound(f"no container {request.container_id}")
         return api.ContainerStatusResponse(status=self.containers[request.container_id])
 
+    async def UpdateContainerResources(
+        self, request: api.UpdateContainerResourcesRequest
+    ) -> api.UpdateContainerResourcesResponse:
+        self._called("UpdateContainerResources", self.containers[request.container_id].metadata.name)
+        self.updates.append(request.linux)
+        return api.UpdateContainerResourcesResponse()
+
     async def ExecSync(self, request: api.ExecSyncRequest) -> api.ExecSyncResponse:
         name = self.containers[request.container_id].metadata.name
         self._called("ExecSync", f"{name} {' '.join(request.cmd)}")
@@ -228,6 +242,9 @@ class MemoryRuntime:
         self._called("PullImage", name)
         if name not in self.registry:
             raise NotFound(f"{name} is not in the registry")
+        self.asked_as.append(request.auth.username)
+        if request.auth.username != self.credentials.get(name, request.auth.username):
+            raise PermissionDenied(f"{name} is not for {request.auth.username!r}")
         return api.PullImageResponse(image_ref=self.add_image(name))
 
     async def ImageStatus(self, request: api.ImageStatusRequest) -> api.ImageStatusResponse:
@@ -247,6 +264,33 @@ class MemoryRuntime:
 
     def _inside(self, sandbox_id: str) -> list[api.ContainerStatus]:
         return [status for status in self.containers.values() if self.owners[status.id] == sandbox_id]
+
+
+class MemoryObjects(ManifestObjects):
+    """Objects of the namespace default that tests exchange, and tokens.
+
+    ``life``: seconds that a token lives; ``refusal`` is raised where one is asked for; ``asked`` has what was asked.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.life = 3600.0
+        self.refusal: PodyardError | None = None
+        self.asked: list[dict[str, Any]] = []
+
+    def put(self, name: str, **data: str) -> None:
+        """A ConfigMap of that name, in place of the one before."""
+        self.config_maps = {**self.config_maps, ("default", name): ConfigMap(data=data)}
+
+    def put_secret(self, name: str, data: dict[str, bytes], kind: str = "Opaque") -> None:
+        """A Secret of that name, in place of the one before."""
+        self.secrets = {**self.secrets, ("default", name): Secret(data=data, type=kind)}
+
+    async def token(self, namespace: str, service_account: str, **more: Any) -> Token:
+        if self.refusal is not None:
+            raise self.refusal
+        self.asked.append({"account": f"{namespace}/{service_account}", **more})
+        return Token(token=f"token-{len(self.asked)}", expires_at=time.time() + self.life)
 
 
 class Daemon:
@@ -300,10 +344,20 @@ async def client(daemon: Daemon, tmp_path: Path) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-async def engine(client: Client, tmp_path: Path) -> PodEngine:
+def objects() -> MemoryObjects:
+    """What the engine's Pods may use."""
+    return MemoryObjects()
+
+
+@pytest.fixture
+async def engine(client: Client, objects: MemoryObjects, tmp_path: Path) -> AsyncIterator[PodEngine]:
     """An engine whose waits are a thousandth of the real ones."""
     back_off = BackOffPolicy(first=0.01, longest=0.3, reset=0.6)
-    return PodEngine(client, tmp_path / "pods", log_root=tmp_path / "logs", back_off=back_off, poll=0.01)
+    root = tmp_path / "pods"
+    yield PodEngine(
+        client, root, log_root=tmp_path / "logs", objects=objects, back_off=back_off, poll=0.01, refresh=0.01
+    )
+    remove_tree(root)
 
 
 @pytest.fixture
@@ -313,7 +367,7 @@ def make_pod() -> Callable[..., Pod]:
     def make(spec: str = "", containers: str = "- {name: main, image: 'busybox:1'}", name: str = "web") -> Pod:
         text = f"apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n"
         text += indent(dedent(spec), "  ") + "\n  containers:\n" + indent(dedent(containers), "  ") + "\n"
-        (pod,) = parse(text.encode(), "web.yaml")
+        (pod,) = parse(text.encode(), "web.yaml").pods
         return pod
 
     return make

@@ -86,7 +86,7 @@ def test_a_whole_volume_is_used_as_it_is(make_pod: MakePod, folder: PodFolder) -
 @pytest.mark.host
 def test_an_empty_dir_belongs_to_the_pods_group(make_pod: MakePod, folder: PodFolder) -> None:
     volumes.prepare(make_pod("securityContext: {fsGroup: 2000}\nvolumes: [{name: v, emptyDir: {}}]"), folder)
-    found = folder.empty_dir("v").stat()
+    found = folder.volume("v").stat()
     assert (found.st_gid, stat.S_IMODE(found.st_mode)) == (2000, 0o2777)
 
 
@@ -97,7 +97,7 @@ def test_an_empty_dir_belongs_to_the_pods_group(make_pod: MakePod, folder: PodFo
 def test_memory_is_mounted_with_the_smaller_limit(make_pod: MakePod, folder: PodFolder, limit: str, size: int) -> None:
     main = "- {name: main, image: 'busybox:1', resources: {limits: {memory: 64Mi}}}"
     volumes.prepare(make_pod(f"volumes: [{{name: v, emptyDir: {{medium: Memory{limit}}}}}]", main), folder)
-    path = folder.empty_dir("v")
+    path = folder.volume("v")
     assert host_mounts.mounts_below(path) == [path]
     found = os.statvfs(path)
     assert found.f_blocks * found.f_frsize == size
@@ -110,7 +110,7 @@ def test_a_part_of_a_volume_is_made_and_mounted(make_pod: MakePod, folder: PodFo
     volumes.prepare(pod, folder)
     part = source(pod, folder)
     (part / "seen").touch()
-    made = folder.empty_dir("v") / "a" / "b"
+    made = folder.volume("v") / "a" / "b"
     assert (made / "seen").exists()
     assert stat.S_IMODE(made.stat().st_mode) == 0o777
     (made / "seen").unlink()
@@ -134,7 +134,7 @@ def test_a_link_in_a_volume_is_not_followed(make_pod: MakePod, folder: PodFolder
     for part in ("evil", "evil/below"):
         pod = make_pod("volumes: [{name: v, emptyDir: {}}]", container(f"subPath: {part}"))
         volumes.prepare(pod, folder)
-        (folder.empty_dir("v") / "evil").symlink_to(target)
+        (folder.volume("v") / "evil").symlink_to(target)
         with pytest.raises(InvalidArgument, match="'evil' is a link"):
             source(pod, folder)
         assert host_mounts.mounts_below(folder.path) == []
@@ -146,11 +146,11 @@ def test_what_was_mounted_stays_when_its_name_is_exchanged(make_pod: MakePod, fo
     pod = make_pod("volumes: [{name: v, emptyDir: {}}]", container("subPath: a"))
     volumes.prepare(pod, folder)
     part = source(pod, folder)
-    (folder.empty_dir("v") / "a").rename(folder.empty_dir("v") / "b")
-    (folder.empty_dir("v") / "a").symlink_to("/etc")
+    (folder.volume("v") / "a").rename(folder.volume("v") / "b")
+    (folder.volume("v") / "a").symlink_to("/etc")
     assert list(part.iterdir()) == []
     (part / "new").touch()
-    assert (folder.empty_dir("v") / "b" / "new").exists()
+    assert (folder.volume("v") / "b" / "new").exists()
 
 
 @pytest.mark.host

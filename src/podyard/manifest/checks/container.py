@@ -10,7 +10,7 @@ from podyard.manifest.checks.probes import check_probes
 from podyard.manifest.checks.resources import check_resources
 from podyard.manifest.checks.security import check_container_security
 from podyard.manifest.checks.volumes import check_volume_mounts
-from podyard.manifest.model import Container, Pod
+from podyard.manifest.model import Container, EphemeralContainer, Lifecycle, Pod, Resources
 from podyard.manifest.problems import Problem
 
 MAX_IMAGE = 1024
@@ -35,6 +35,27 @@ def check_container(pod: Pod, container: Container, path: str) -> Iterator[Probl
     yield from check_environment(pod, container, path)
     yield from check_ports(container.ports, f"{path}.ports")
     yield from check_probes(pod, container, path)
-    yield from check_resources(container.resources, f"{path}.resources")
+    yield from check_resources(pod, container, path)
     yield from check_container_security(container.security_context, f"{path}.securityContext")
     yield from check_volume_mounts(pod.spec.volumes, container, path)
+    if isinstance(container, EphemeralContainer):
+        yield from _check_ephemeral(pod, container, path)
+
+
+def _check_ephemeral(pod: Pod, container: EphemeralContainer, path: str) -> Iterator[Problem]:
+    """It joins what runs: it claims nothing that the Pod would have to be made with, and nothing watches it."""
+    target = container.target_container_name
+    if target and target not in {known.name for known in pod.spec.containers}:
+        yield Problem(0, f"{path}.targetContainerName", f"no container is called {target!r}")
+    given = {
+        "lifecycle": container.lifecycle != Lifecycle(),
+        "livenessProbe": container.liveness_probe is not None,
+        "ports": bool(container.ports),
+        "readinessProbe": container.readiness_probe is not None,
+        "resources": container.resources != Resources(),
+        "startupProbe": container.startup_probe is not None,
+    }
+    for field in [name for name, is_given in given.items() if is_given]:
+        yield Problem(0, f"{path}.{field}", "an ephemeral container has none")
+    if any(mount.sub_path or mount.sub_path_expr for mount in container.volume_mounts):
+        yield Problem(0, f"{path}.volumeMounts", "an ephemeral container mounts whole volumes, no subPath")

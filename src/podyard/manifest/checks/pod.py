@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
+from podyard.manifest.checks.reference import check_object_name
 from podyard.manifest.decode import NOT_SUPPORTED
-from podyard.manifest.model import Metadata, PodSpec
+from podyard.manifest.model import Container, Metadata, PodSpec
 from podyard.manifest.names import key_fault, label_fault, label_value_fault, subdomain_fault
 from podyard.manifest.problems import Problem
 
@@ -51,6 +52,8 @@ def check_spec(spec: PodSpec) -> Iterator[Problem]:
             yield Problem(0, path, fault)
     if spec.host_pid and spec.share_process_namespace:
         yield Problem(0, "spec.shareProcessNamespace", "cannot go with hostPID: the pod has no PID namespace to share")
+    for index, secret in enumerate(spec.image_pull_secrets):
+        yield from check_object_name(secret.name, f"spec.imagePullSecrets[{index}].name")
     yield from _check_dns(spec)
     for index, alias in enumerate(spec.host_aliases):
         path = f"spec.hostAliases[{index}]"
@@ -61,22 +64,31 @@ def check_spec(spec: PodSpec) -> Iterator[Problem]:
                 yield Problem(0, f"{path}.hostnames[{position}]", fault)
 
 
+def with_paths(spec: PodSpec) -> Iterator[tuple[str, Container]]:
+    """Every container of a Pod and where it stands ("spec.containers[0]")."""
+    for field, containers in (
+        ("initContainers", spec.init_containers),
+        ("containers", spec.containers),
+        ("ephemeralContainers", spec.ephemeral_containers),
+    ):
+        for index, container in enumerate(containers):
+            yield f"spec.{field}[{index}]", container
+
+
 def check_names(spec: PodSpec) -> Iterator[Problem]:
     """Containers: there is one, each has a name, no two the same."""
     if not spec.containers:
         yield Problem(0, "spec.containers", "a Pod has at least one container")
     seen: dict[str, str] = {}
-    for field, containers in (("initContainers", spec.init_containers), ("containers", spec.containers)):
-        for index, container in enumerate(containers):
-            path = f"spec.{field}[{index}]"
-            if fault := label_fault(container.name):
-                yield Problem(0, f"{path}.name", fault)
-            elif container.name in seen:
-                yield Problem(0, f"{path}.name", f"{seen[container.name]} is called {container.name!r} already")
-            seen.setdefault(container.name, path)
-            if field == "containers" and container.restart_policy is not None:
-                text = f"the restart policy of a container that is not an init container is {NOT_SUPPORTED}"
-                yield Problem(0, f"{path}.restartPolicy", text, unsupported=True)
+    for path, container in with_paths(spec):
+        if fault := label_fault(container.name):
+            yield Problem(0, f"{path}.name", fault)
+        elif container.name in seen:
+            yield Problem(0, f"{path}.name", f"{seen[container.name]} is called {container.name!r} already")
+        seen.setdefault(container.name, path)
+        if container not in spec.init_containers and container.restart_policy is not None:
+            text = f"the restart policy of a container that is not an init container is {NOT_SUPPORTED}"
+            yield Problem(0, f"{path}.restartPolicy", text, unsupported=True)
 
 
 def _check_dns(spec: PodSpec) -> Iterator[Problem]:

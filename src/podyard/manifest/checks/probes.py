@@ -6,7 +6,17 @@ from collections.abc import Iterator
 
 from podyard.manifest.checks.ports import MAX_PORT
 from podyard.manifest.decode import NOT_SUPPORTED
-from podyard.manifest.model import Action, Container, ExecAction, HttpGetAction, Pod, Probe, SleepAction, is_sidecar
+from podyard.manifest.model import (
+    Action,
+    Container,
+    ExecAction,
+    GrpcAction,
+    HttpGetAction,
+    Pod,
+    Probe,
+    SleepAction,
+    is_sidecar,
+)
 from podyard.manifest.problems import Problem
 
 _LEAST = {
@@ -47,7 +57,7 @@ def check_probes(pod: Pod, container: Container, path: str) -> Iterator[Problem]
 
 
 def _probe(container: Container, field: str, probe: Probe, path: str) -> Iterator[Problem]:
-    yield from _actions(container, probe.actions, "exec, httpGet and tcpSocket", path)
+    yield from _actions(container, probe.actions, "exec, httpGet, tcpSocket and grpc", path)
     numbers = {
         "initialDelaySeconds": probe.initial_delay_seconds,
         "timeoutSeconds": probe.timeout_seconds,
@@ -78,6 +88,9 @@ def _actions(container: Container, actions: tuple[Action, ...], allowed: str, pa
             case SleepAction():
                 if not 1 <= action.seconds <= _MOST:
                     yield Problem(0, f"{path}.sleep.seconds", f"{action.seconds} is not between 1 and {_MOST}")
+            case GrpcAction():
+                if fault := _port_fault(container, action.port):
+                    yield Problem(0, f"{path}.grpc.port", fault)
             case _:
                 field = "httpGet" if isinstance(action, HttpGetAction) else "tcpSocket"
                 if isinstance(action, HttpGetAction):

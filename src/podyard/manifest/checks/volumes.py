@@ -5,29 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from podyard.manifest.checks.paths import path_fault, sub_path_fault
+from podyard.manifest.checks.projection import check_projection
 from podyard.manifest.decode import NOT_SUPPORTED
-from podyard.manifest.model import Container, Volume, VolumeMount
+from podyard.manifest.model import Container, Pod, Volume, VolumeMount
 from podyard.manifest.names import label_fault
 from podyard.manifest.problems import Problem
 
 
-def check_volumes(volumes: Sequence[Volume]) -> Iterator[Problem]:
+def check_volumes(pod: Pod) -> Iterator[Problem]:
     """Faults of the Pod's volumes."""
     seen: set[str] = set()
-    for index, volume in enumerate(volumes):
+    for index, volume in enumerate(pod.spec.volumes):
         path = f"spec.volumes[{index}]"
         if fault := label_fault(volume.name):
             yield Problem(0, f"{path}.name", fault)
         elif volume.name in seen:
             yield Problem(0, f"{path}.name", f"another volume is called {volume.name!r} already")
         seen.add(volume.name)
-        if volume.empty_dir is not None and volume.host_path is not None:
-            yield Problem(0, path, "emptyDir and hostPath exclude each other")
-        elif volume.empty_dir is None and volume.host_path is None:
+        if len(volume.kinds) > 1:
+            yield Problem(0, path, f"{' and '.join(volume.kinds)} exclude each other")
+        elif not volume.kinds:
             yield Problem(0, path, "says not what it is; write emptyDir: {} for an empty directory")
         yield from _check_empty_dir(volume, path)
-        if volume.host_path is not None and (fault := _path_fault(volume.host_path.path)):
+        if volume.host_path is not None and (fault := path_fault(volume.host_path.path)):
             yield Problem(0, f"{path}.hostPath.path", fault)
+        if volume.image is not None and not volume.image.reference:
+            yield Problem(0, f"{path}.image.reference", "names no image")
+        yield from check_projection(pod, volume, path)
 
 
 def _check_empty_dir(volume: Volume, path: str) -> Iterator[Problem]:
@@ -49,7 +54,7 @@ def check_volume_mounts(volumes: Sequence[Volume], container: Container, path: s
         if mount.name not in known:
             names = ", ".join(sorted(known)) or "none"
             yield Problem(0, f"{where}.name", f"the Pod has no volume {mount.name!r} (its volumes: {names})")
-        if fault := _path_fault(mount.mount_path):
+        if fault := path_fault(mount.mount_path):
             yield Problem(0, f"{where}.mountPath", fault)
         elif mount.mount_path.rstrip("/") in taken:
             yield Problem(0, f"{where}.mountPath", f"another volume is mounted on {mount.mount_path!r} already")
@@ -70,24 +75,5 @@ def _check_sub_path(container: Container, mount: VolumeMount, path: str) -> Iter
             yield Problem(0, f"{path}.{field}", fault)
     variables = {variable.name for variable in container.env}
     for name in re.findall(r"\$\(([^()]*)\)", mount.sub_path_expr.replace("$$", "")):
-        if name not in variables:
+        if name not in variables and not container.env_from:
             yield Problem(0, f"{path}.subPathExpr", f"the container has no variable {name!r}")
-
-
-def sub_path_fault(text: str) -> str:
-    """What is wrong with a path inside a volume, or ""."""
-    if text.startswith("/"):
-        return f"{text!r} must be relative to the volume"
-    if ".." in text.split("/"):
-        return f"{text!r} must not hold '..'"
-    return "holds a NUL character" if "\0" in text else ""
-
-
-def _path_fault(text: str) -> str:
-    if not text.startswith("/"):
-        return f"{text!r} is not an absolute path"
-    if ".." in text.split("/"):
-        return f"{text!r} must not hold '..'"
-    if ":" in text or "\0" in text:
-        return f"{text!r} must not hold ':' or NUL"
-    return ""

@@ -1,11 +1,23 @@
 """The objects of a Pod manifest. A class here is what podyard run obeys of core/v1, no more."""
 
-from podyard.manifest.model.base import Object, canonical
-from podyard.manifest.model.container import Container, ContainerPort, EnvVar, FieldRef, ResourceFieldRef, ValueFrom
+from podyard.manifest.model.base import Object, canonical, plain
+from podyard.manifest.model.container import (
+    Container,
+    ContainerPort,
+    EnvFrom,
+    EnvVar,
+    EphemeralContainer,
+    ResizePolicy,
+    Resources,
+    ValueFrom,
+    default_pull_policy,
+)
+from podyard.manifest.model.document import ConfigMapDocument, SecretDocument
 from podyard.manifest.model.pod import DnsConfig, HostAlias, Metadata, Pod, PodSpec, is_sidecar
 from podyard.manifest.model.probe import (
     Action,
     ExecAction,
+    GrpcAction,
     HttpGetAction,
     HttpHeader,
     Lifecycle,
@@ -14,6 +26,7 @@ from podyard.manifest.model.probe import (
     SleepAction,
     TcpSocketAction,
 )
+from podyard.manifest.model.reference import FieldRef, KeyRef, LocalReference, ObjectRef, ResourceFieldRef
 from podyard.manifest.model.security import (
     AppArmorProfile,
     PodSecurityContext,
@@ -21,39 +34,72 @@ from podyard.manifest.model.security import (
     SecurityContext,
     SELinuxOptions,
 )
-from podyard.manifest.model.volume import EmptyDir, HostPath, Volume, VolumeMount
+from podyard.manifest.model.volume import (
+    ConfigMapProjection,
+    DownwardFile,
+    EmptyDir,
+    HostPath,
+    ImageVolume,
+    KeyToPath,
+    Projected,
+    Projection,
+    SecretProjection,
+    TokenProjection,
+    Volume,
+    VolumeMount,
+)
 
 __all__ = [
     "Action",
     "AppArmorProfile",
+    "ConfigMapDocument",
+    "ConfigMapProjection",
     "Container",
     "ContainerPort",
     "DnsConfig",
+    "DownwardFile",
     "EmptyDir",
+    "EnvFrom",
     "EnvVar",
+    "EphemeralContainer",
     "ExecAction",
     "FieldRef",
+    "GrpcAction",
     "HostAlias",
     "HostPath",
     "HttpGetAction",
     "HttpHeader",
+    "ImageVolume",
+    "KeyRef",
+    "KeyToPath",
     "Lifecycle",
     "LifecycleHandler",
+    "LocalReference",
     "Metadata",
     "Object",
+    "ObjectRef",
     "Pod",
     "PodSecurityContext",
     "PodSpec",
     "Probe",
+    "Projected",
+    "Projection",
+    "ResizePolicy",
     "ResourceFieldRef",
+    "Resources",
     "SELinuxOptions",
     "SeccompProfile",
+    "SecretDocument",
+    "SecretProjection",
     "SecurityContext",
     "SleepAction",
     "TcpSocketAction",
+    "TokenProjection",
     "ValueFrom",
     "Volume",
     "VolumeMount",
     "canonical",
+    "default_pull_policy",
     "is_sidecar",
+    "plain",
 ]

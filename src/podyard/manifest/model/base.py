@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any, ClassVar
 
 import msgspec
 
-_ACRONYMS = {"ip": "IP", "ips": "IPs", "pid": "PID", "ipc": "IPC", "fqdn": "FQDN"}
+from podyard.manifest.quantity import Quantity
+
+_ACRONYMS = {"ip": "IP", "ips": "IPs", "pid": "PID", "ipc": "IPC", "fqdn": "FQDN", "api": "API"}
 
 
 def kubernetes_name(name: str) -> str:
@@ -28,12 +29,28 @@ class Object(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ignored: ClassVar[frozenset[str]] = frozenset()
 
 
-def canonical(value: object) -> bytes:
-    """JSON of an object, the same for equal objects."""
-    return msgspec.json.encode(value, enc_hook=_encode, order="deterministic")
-
-
-def _encode(value: Any) -> str:
-    if isinstance(value, Fraction):  # the amount of a quantity
+def plain(value: Any) -> Any:
+    """An object as the Kubernetes API writes it, of lists and dictionaries. Fields that have their default are left
+    out, as in a manifest."""
+    if isinstance(value, msgspec.Struct):
+        return {
+            field.encode_name: plain(getattr(value, field.name))
+            for field in msgspec.structs.fields(value)
+            if field.required or getattr(value, field.name) != _default(field)
+        }
+    if isinstance(value, Quantity):
         return str(value)
-    raise NotImplementedError(f"no JSON form for {type(value).__name__}")
+    if isinstance(value, tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    return value
+
+
+def canonical(value: Object) -> bytes:
+    """JSON of an object, the same for objects that mean the same, and for later versions that know more fields."""
+    return msgspec.json.encode(plain(value), order="deterministic")
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()

@@ -8,6 +8,7 @@ import msgspec
 
 from podyard.manifest.model.base import Object
 from podyard.manifest.model.probe import Lifecycle, Probe
+from podyard.manifest.model.reference import FieldRef, KeyRef, ObjectRef, ResourceFieldRef
 from podyard.manifest.model.security import SecurityContext
 from podyard.manifest.model.volume import VolumeMount
 from podyard.manifest.quantity import Quantity
@@ -21,28 +22,40 @@ class ContainerPort(Object, frozen=True, kw_only=True):
     protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
 
 
-class FieldRef(Object, frozen=True, kw_only=True):
-    field_path: str
-    api_version: str = "v1"
-
-
-class ResourceFieldRef(Object, frozen=True, kw_only=True):
-    resource: str
-    container_name: str = ""
-    divisor: Quantity | None = None
-
-
 class ValueFrom(Object, frozen=True, kw_only=True):
-    unsupported: ClassVar[frozenset[str]] = frozenset({"configMapKeyRef", "fileKeyRef", "secretKeyRef"})
+    unsupported: ClassVar[frozenset[str]] = frozenset({"fileKeyRef"})
 
     field_ref: FieldRef | None = None
     resource_field_ref: ResourceFieldRef | None = None
+    config_map_key_ref: KeyRef | None = None
+    secret_key_ref: KeyRef | None = None
+
+    @property
+    def kinds(self) -> list[str]:
+        """What the manifest gives of the fields: one's name, when it was checked."""
+        fields = msgspec.structs.fields(self)
+        return [field.encode_name for field in fields if getattr(self, field.name) is not None]
 
 
 class EnvVar(Object, frozen=True, kw_only=True):
     name: str
     value: str = ""
     value_from: ValueFrom | None = None
+
+
+class EnvFrom(Object, frozen=True, kw_only=True):
+    """All of a ConfigMap or Secret as variables, ``prefix`` before each name."""
+
+    prefix: str = ""
+    config_map_ref: ObjectRef | None = None
+    secret_ref: ObjectRef | None = None
+
+
+class ResizePolicy(Object, frozen=True, kw_only=True):
+    """What a change of a resource means for a container that runs."""
+
+    resource_name: Literal["cpu", "memory"]
+    restart_policy: Literal["NotRequired", "RestartContainer"]
 
 
 class Resources(Object, frozen=True, kw_only=True):
@@ -56,14 +69,7 @@ class Resources(Object, frozen=True, kw_only=True):
 
 
 class Container(Object, frozen=True, kw_only=True):
-    unsupported: ClassVar[frozenset[str]] = frozenset(
-        {
-            "envFrom",
-            "resizePolicy",
-            "restartPolicyRules",
-            "volumeDevices",
-        }
-    )
+    unsupported: ClassVar[frozenset[str]] = frozenset({"restartPolicyRules", "volumeDevices"})
 
     name: str
     image: str
@@ -72,8 +78,10 @@ class Container(Object, frozen=True, kw_only=True):
     args: tuple[str, ...] = ()
     working_dir: str = ""
     env: tuple[EnvVar, ...] = ()
+    env_from: tuple[EnvFrom, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
     resources: Resources = Resources()
+    resize_policy: tuple[ResizePolicy, ...] = ()
     volume_mounts: tuple[VolumeMount, ...] = ()
     security_context: SecurityContext = SecurityContext()
     startup_probe: Probe | None = None
@@ -89,9 +97,19 @@ class Container(Object, frozen=True, kw_only=True):
 
     @property
     def pull_policy(self) -> Literal["Always", "IfNotPresent", "Never"]:
-        """The policy given, or Kubernetes' default: Always for the tag latest, else IfNotPresent."""
-        if self.image_pull_policy is not None:
-            return self.image_pull_policy
-        name, at, _ = self.image.partition("@")
-        tag = name.rpartition("/")[2].partition(":")[2]
-        return "IfNotPresent" if at or tag not in {"", "latest"} else "Always"
+        """The policy given, or Kubernetes' default."""
+        return self.image_pull_policy or default_pull_policy(self.image)
+
+
+class EphemeralContainer(Container, frozen=True, kw_only=True):
+    """A container that joins a Pod which runs, to look into it. It is never started again."""
+
+    target_container_name: str = ""
+    """Whose processes it sees; "" for its own alone."""
+
+
+def default_pull_policy(image: str) -> Literal["Always", "IfNotPresent"]:
+    """Always for the tag latest, else IfNotPresent."""
+    name, at, _ = image.partition("@")
+    tag = name.rpartition("/")[2].partition(":")[2]
+    return "IfNotPresent" if at or tag not in {"", "latest"} else "Always"

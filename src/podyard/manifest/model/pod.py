@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 import msgspec
 
 from podyard.manifest.model.base import Object
-from podyard.manifest.model.container import Container
+from podyard.manifest.model.container import Container, EphemeralContainer
+from podyard.manifest.model.reference import LocalReference
 from podyard.manifest.model.security import PodSecurityContext
 from podyard.manifest.model.volume import Volume
 
@@ -60,9 +61,7 @@ class PodSpec(Object, frozen=True, kw_only=True):
     unsupported: ClassVar[frozenset[str]] = frozenset(
         {
             "activeDeadlineSeconds",
-            "ephemeralContainers",
             "hostnameOverride",
-            "imagePullSecrets",
             "overhead",
             "resourceClaims",
             "resources",
@@ -89,6 +88,8 @@ class PodSpec(Object, frozen=True, kw_only=True):
 
     containers: tuple[Container, ...]
     init_containers: tuple[Container, ...] = ()
+    ephemeral_containers: tuple[EphemeralContainer, ...] = ()
+    image_pull_secrets: tuple[LocalReference, ...] = ()
     volumes: tuple[Volume, ...] = ()
     restart_policy: Literal["Always", "OnFailure", "Never"] = "Always"
     termination_grace_period_seconds: int = 30
@@ -123,7 +124,7 @@ class Pod(Object, frozen=True, kw_only=True):
         return f"{self.metadata.namespace}/{self.metadata.name}"
 
     def all_containers(self) -> Iterator[Container]:
-        """Init containers, then containers, each in the manifest's order."""
+        """Init containers, then containers, each in the manifest's order. Ephemeral ones come and go beside them."""
         yield from self.spec.init_containers
         yield from self.spec.containers
 

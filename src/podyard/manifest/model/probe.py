@@ -29,21 +29,27 @@ class TcpSocketAction(Object, frozen=True, kw_only=True):
     host: str = ""
 
 
+class GrpcAction(Object, frozen=True, kw_only=True):
+    """Ask the gRPC health checking protocol how a service is; "" is the server as a whole."""
+
+    port: int
+    service: str = ""
+
+
 class SleepAction(Object, frozen=True, kw_only=True):
     seconds: int
 
 
-Action = ExecAction | HttpGetAction | TcpSocketAction | SleepAction
+Action = ExecAction | HttpGetAction | TcpSocketAction | GrpcAction | SleepAction
 
 
 class Probe(Object, frozen=True, kw_only=True):
     """How a container is asked how it is. Times are seconds."""
 
-    unsupported: ClassVar[frozenset[str]] = frozenset({"grpc"})
-
     exec: ExecAction | None = None
     http_get: HttpGetAction | None = None
     tcp_socket: TcpSocketAction | None = None
+    grpc: GrpcAction | None = None
     initial_delay_seconds: int = 0
     timeout_seconds: int = 1
     period_seconds: int = 10
@@ -53,8 +59,9 @@ class Probe(Object, frozen=True, kw_only=True):
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        """What the manifest gives of exec, httpGet and tcpSocket: one, when it was checked."""
-        return tuple(action for action in (self.exec, self.http_get, self.tcp_socket) if action is not None)
+        """What the manifest gives of exec, httpGet, tcpSocket and grpc: one, when it was checked."""
+        given = (self.exec, self.http_get, self.tcp_socket, self.grpc)
+        return tuple(action for action in given if action is not None)
 
 
 class LifecycleHandler(Object, frozen=True, kw_only=True):

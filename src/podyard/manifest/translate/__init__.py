@@ -11,12 +11,14 @@ The Pod given has its uid. Where Kubernetes' documents leave something to the ku
 from podyard.manifest.translate.container import ResolvedMount, container_config
 from podyard.manifest.translate.environment import environment, expand
 from podyard.manifest.translate.facts import HostFacts, ImageFacts
+from podyard.manifest.translate.files import File, projected_files
 from podyard.manifest.translate.hosts import hosts_file
-from podyard.manifest.translate.labels import container_hash, kind_of, pod_hash, port_number
+from podyard.manifest.translate.labels import container_hash, kind_of, pod_hash, port_number, sandbox_hash
 from podyard.manifest.translate.sandbox import sandbox_config
 from podyard.manifest.translate.security import check_non_root
 
 __all__ = [
+    "File",
     "HostFacts",
     "ImageFacts",
     "ResolvedMount",
@@ -29,5 +31,7 @@ __all__ = [
     "kind_of",
     "pod_hash",
     "port_number",
+    "projected_files",
     "sandbox_config",
+    "sandbox_hash",
 ]

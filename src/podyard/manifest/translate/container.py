@@ -22,10 +22,16 @@ _PROPAGATION = {
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedMount:
-    """A volume mount whose place on the host is known."""
+    """A volume mount whose source is known: a place on the host or, without one, an image."""
 
     mount: VolumeMount
-    host_path: str
+    host_path: str = ""
+    image: str = ""
+    """The id of an image that is there."""
+    sub_path: str = ""
+    """The part of the image that is mounted."""
+    read_only: bool = False
+    """Whether the volume cannot be written, whatever its mount says."""
     recursive_read_only: bool = False
     """Whether what is mounted below is to be read-only too: the endpoint can do it."""
 
@@ -40,11 +46,12 @@ def container_config(
     variables: Mapping[str, str],
     volumes: Sequence[ResolvedMount],
     files: Mapping[str, str],
+    target: str = "",
 ) -> api.ContainerConfig:
     """The request for one attempt at a container.
 
     ``variables``: what ``environment`` makes. ``files``: files that the Pod manages, path in the container → path on
-    the host; a volume mounted on the same path wins.
+    the host; a volume mounted on the same path wins. ``target``: the id of the container whose processes it sees.
     """
     return api.ContainerConfig(
         metadata=api.ContainerMetadata(name=container.name, attempt=attempt),
@@ -52,7 +59,9 @@ def container_config(
         command=[expand(word, variables) for word in container.command],
         args=[expand(word, variables) for word in container.args],
         working_dir=container.working_dir,
-        envs=[api.KeyValue(key=key, value=value.encode()) for key, value in variables.items()],
+        envs=[
+            api.KeyValue(key=key, value=value.encode("utf-8", "surrogateescape")) for key, value in variables.items()
+        ],
         mounts=_mounts(volumes, files),
         labels=labels.container_labels(pod, container),
         annotations=labels.container_annotations(pod, container, attempt),
@@ -62,7 +71,7 @@ def container_config(
         tty=container.tty,
         linux=api.LinuxContainerConfig(
             resources=linux_resources(pod, container, host.memory),
-            security_context=container_security(pod, container, image),
+            security_context=container_security(pod, container, image, target),
         ),
     )
 
@@ -77,7 +86,9 @@ def _mounts(volumes: Sequence[ResolvedMount], files: Mapping[str, str]) -> list[
         api.Mount(
             container_path=volume.mount.mount_path,
             host_path=volume.host_path,
-            readonly=volume.mount.read_only,
+            image=api.ImageSpec(image=volume.image) if volume.image else None,
+            image_sub_path=volume.sub_path,
+            readonly=volume.mount.read_only or volume.read_only,
             recursive_read_only=volume.recursive_read_only,
             propagation=_PROPAGATION[volume.mount.mount_propagation],
         )

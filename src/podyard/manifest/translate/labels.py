@@ -8,7 +8,16 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from podyard.manifest.model import Container, LifecycleHandler, Pod, canonical, is_sidecar
+from podyard.manifest.model import (
+    Container,
+    EphemeralContainer,
+    LifecycleHandler,
+    Pod,
+    Resources,
+    canonical,
+    is_sidecar,
+)
+from podyard.manifest.translate.resources import qos_class
 
 POD_NAME = "io.kubernetes.pod.name"
 POD_NAMESPACE = "io.kubernetes.pod.namespace"
@@ -24,6 +33,8 @@ PRE_STOP = "io.kubernetes.container.preStopHandler"
 PORTS = "io.kubernetes.container.ports"
 MANIFEST_HASH = "podyard.io/manifest-hash"
 """On a sandbox: ``pod_hash`` of its manifest."""
+SANDBOX_HASH = "podyard.io/sandbox-hash"
+"""On a sandbox: ``sandbox_hash`` of its manifest."""
 CONTAINER_KIND = "podyard.io/container-kind"
 """On a container: ``kind_of`` it."""
 
@@ -33,13 +44,36 @@ def pod_hash(pod: Pod) -> str:
     return hashlib.sha256(canonical(replace(pod, metadata=replace(pod.metadata, uid="")))).hexdigest()[:32]
 
 
+def sandbox_hash(pod: Pod) -> str:
+    """The same for manifests that can be carried out in one sandbox, one after the other.
+
+    What may change while a Pod runs is left out: labels, annotations, ephemeral containers, and the cpu and memory of
+    containers as long as the Pod's QoS class stays the same.
+    """
+    spec = replace(
+        pod.spec,
+        init_containers=tuple(_without_resources(container) for container in pod.spec.init_containers),
+        containers=tuple(_without_resources(container) for container in pod.spec.containers),
+        ephemeral_containers=(),
+    )
+    metadata = replace(pod.metadata, labels={}, annotations={})
+    return f"{pod_hash(replace(pod, metadata=metadata, spec=spec))}-{qos_class(pod)}"
+
+
+def _without_resources(container: Container) -> Container:
+    fixed = {name: amount for name, amount in container.resources.limits.items() if name not in ("cpu", "memory")}
+    return replace(container, resources=Resources(limits=fixed))
+
+
 def container_hash(container: Container) -> str:
-    """Changes with a container's part of the manifest."""
-    return hashlib.sha256(canonical(container)).hexdigest()[:8]
+    """Changes with a container's part of the manifest, save for the cpu and memory that it is given."""
+    return hashlib.sha256(canonical(_without_resources(container))).hexdigest()[:8]
 
 
-def kind_of(pod: Pod, container: Container) -> Literal["init", "sidecar", "container"]:
-    """Whether it runs before the containers, from then on beside them, or is one of them."""
+def kind_of(pod: Pod, container: Container) -> Literal["init", "sidecar", "container", "ephemeral"]:
+    """Whether it runs before the containers, from then on beside them, is one of them, or joins them later."""
+    if isinstance(container, EphemeralContainer):
+        return "ephemeral"
     if is_sidecar(container):
         return "sidecar"
     return "container" if container in pod.spec.containers else "init"
@@ -52,7 +86,7 @@ def sandbox_labels(pod: Pod) -> dict[str, str]:
 
 def sandbox_annotations(pod: Pod) -> dict[str, str]:
     """The Pod's own annotations, and which manifest it was made from."""
-    return {**pod.metadata.annotations, MANIFEST_HASH: pod_hash(pod)}
+    return {**pod.metadata.annotations, MANIFEST_HASH: pod_hash(pod), SANDBOX_HASH: sandbox_hash(pod)}
 
 
 def container_labels(pod: Pod, container: Container) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from podyard.cri import api
+from podyard.manifest.checks.resources import HUGE_PAGES
 from podyard.manifest.model import Container, Pod, is_sidecar
 from podyard.manifest.quantity import Quantity
 
@@ -48,7 +49,19 @@ def linux_resources(pod: Pod, container: Container, memory: int) -> api.LinuxCon
         resources.cpu_quota = max(cpu.milli * CPU_PERIOD // 1000, MIN_QUOTA)
     if (limit := limits.get("memory")) is not None:
         resources.memory_limit_in_bytes = limit.value
+    for name in sorted(limits):
+        if name.startswith(HUGE_PAGES):
+            size = page_size(Quantity.parse(name.removeprefix(HUGE_PAGES)).value)
+            resources.hugepage_limits.add(page_size=size, limit=limits[name].value)
     return resources
+
+
+def page_size(size: int) -> str:
+    """A huge page's size as the kernel's controller names it: ``2MB`` (hugetlb in the cgroup documentation)."""
+    for power, suffix in ((30, "GB"), (20, "MB"), (10, "KB")):
+        if size >= 1 << power:
+            return f"{size >> power}{suffix}"
+    return f"{size}B"
 
 
 def oom_score(pod: Pod, container: Container, memory: int) -> int:

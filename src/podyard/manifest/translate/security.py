@@ -54,8 +54,10 @@ def check_non_root(pod: Pod, container: Container, image: ImageFacts) -> None:
         raise InvalidArgument(f"{what}, and the image {container.image} runs as root; set runAsUser")
 
 
-def container_security(pod: Pod, container: Container, image: ImageFacts) -> api.LinuxContainerSecurityContext:
-    """The security context of a container.
+def container_security(
+    pod: Pod, container: Container, image: ImageFacts, target: str = ""
+) -> api.LinuxContainerSecurityContext:
+    """The security context of a container. ``target``: the id of the container whose processes it sees.
 
     The image's user is left to the endpoint, which knows its group too, save where a group is given without a user:
     the protocol wants both.
@@ -73,6 +75,9 @@ def container_security(pod: Pod, container: Container, image: ImageFacts) -> api
         no_new_privs=context.allow_privilege_escalation is False,
         seccomp=_seccomp(context.seccomp_profile or above.seccomp_profile),
     )
+    if target:
+        security.namespace_options.pid = api.TARGET
+        security.namespace_options.target_id = target
     if above.fs_group is not None:
         security.supplemental_groups.append(above.fs_group)
     if context.proc_mount == "Default":

@@ -1,0 +1,120 @@
+"""A Pod as a sandbox's request, compared with what Kubernetes' documents say a kubelet asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from tests.support.manifests import HOST, container_of, sandbox_of
+
+from podyard.cri import api
+from podyard.manifest.model import Pod
+from podyard.manifest.translate import hosts_file, pod_hash, sandbox_hash
+
+MakePod = Callable[..., Pod]
+
+
+def test_a_plain_pod_becomes_a_plain_sandbox(make_pod: MakePod) -> None:
+    pod = make_pod(metadata="uid: u-1\nnamespace: shop\nlabels: {app: web}\nannotations: {a/b: c d}")
+    config = sandbox_of(pod)
+    assert config.metadata == api.PodSandboxMetadata(name="web", namespace="shop", uid="u-1", attempt=0)
+    assert config.hostname == "web"
+    assert config.log_directory == "/var/log/pods/x"
+    assert dict(config.labels) == {
+        "app": "web",
+        "io.kubernetes.pod.name": "web",
+        "io.kubernetes.pod.namespace": "shop",
+        "io.kubernetes.pod.uid": "u-1",
+    }
+    assert dict(config.annotations) == {
+        "a/b": "c d",
+        "podyard.io/manifest-hash": pod_hash(pod),
+        "podyard.io/sandbox-hash": sandbox_hash(pod),
+    }
+    security = config.linux.security_context
+    assert security.namespace_options == api.NamespaceOption(network=api.POD, pid=api.CONTAINER, ipc=api.POD)
+    assert security.seccomp.profile_type == api.SecurityProfile.RuntimeDefault
+    assert not security.privileged
+    assert not security.HasField("run_as_user")
+
+
+@pytest.mark.parametrize(
+    ("spec", "hostname"),
+    [("", "web"), ("hostname: other", "other"), ("hostNetwork: true", "")],
+)
+def test_the_host_name_is_the_pods_unless_the_network_is_the_hosts(make_pod: MakePod, spec: str, hostname: str) -> None:
+    assert sandbox_of(make_pod(spec)).hostname == hostname
+
+
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [
+        ("hostNetwork: true", api.NamespaceOption(network=api.NODE, pid=api.CONTAINER, ipc=api.POD)),
+        ("hostPID: true", api.NamespaceOption(network=api.POD, pid=api.NODE, ipc=api.POD)),
+        ("hostIPC: true", api.NamespaceOption(network=api.POD, pid=api.CONTAINER, ipc=api.NODE)),
+        ("shareProcessNamespace: true", api.NamespaceOption(network=api.POD, pid=api.POD, ipc=api.POD)),
+    ],
+)
+def test_namespaces_are_the_same_in_both_requests(make_pod: MakePod, spec: str, options: api.NamespaceOption) -> None:
+    pod = make_pod(spec)
+    assert sandbox_of(pod).linux.security_context.namespace_options == options
+    assert container_of(pod).linux.security_context.namespace_options == options
+
+
+@pytest.mark.parametrize(
+    ("spec", "servers", "searches", "options"),
+    [
+        ("", ["192.0.2.53"], ["b.example", "c.example"], ["ndots:2", "rotate"]),
+        ("dnsPolicy: Default", ["192.0.2.53"], ["b.example", "c.example"], ["ndots:2", "rotate"]),
+        ("dnsPolicy: None\ndnsConfig: {nameservers: [192.0.2.1]}", ["192.0.2.1"], [], []),
+        (
+            "dnsConfig: {nameservers: [192.0.2.1, 192.0.2.53], searches: [c.example, d.example],"
+            " options: [{name: ndots, value: '5'}, {name: edns0}]}",
+            ["192.0.2.53", "192.0.2.1"],
+            ["b.example", "c.example", "d.example"],
+            ["ndots:5", "rotate", "edns0"],
+        ),
+    ],
+)
+def test_dns_is_the_hosts_with_the_pods_on_top(
+    make_pod: MakePod, spec: str, servers: list[str], searches: list[str], options: list[str]
+) -> None:
+    expected = api.DNSConfig(servers=servers, searches=searches, options=options)
+    assert sandbox_of(make_pod(spec)).dns_config == expected
+
+
+def test_host_ports_are_mapped_and_the_others_only_noted(make_pod: MakePod) -> None:
+    ports = "ports: [{containerPort: 80, hostPort: 8080, name: http}, {containerPort: 53, protocol: UDP}]"
+    pod = make_pod(container=ports)
+    assert list(sandbox_of(pod).port_mappings) == [api.PortMapping(protocol=api.TCP, container_port=80, host_port=8080)]
+    noted = json.loads(container_of(pod).annotations["io.kubernetes.container.ports"])
+    assert noted == [
+        {"name": "http", "hostPort": 8080, "containerPort": 80, "protocol": "TCP"},
+        {"containerPort": 53, "protocol": "UDP"},
+    ]
+    assert not sandbox_of(make_pod("hostNetwork: true", "ports: [{containerPort: 80, hostPort: 80}]")).port_mappings
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ("net.core.somaxconn", "net.core.somaxconn"),
+        ("net/ipv4/conf/eth0.1/arp_filter", "net.ipv4.conf.eth0/1.arp_filter"),
+        ("net.ipv4.conf.eth0/1.arp_filter", "net.ipv4.conf.eth0/1.arp_filter"),
+    ],
+)
+def test_kernel_parameters_are_asked_for_with_dots(make_pod: MakePod, given: str, asked: str) -> None:
+    pod = make_pod(f"securityContext: {{sysctls: [{{name: {given}, value: '1'}}]}}")
+    assert dict(sandbox_of(pod).linux.sysctls) == {asked: "1"}
+
+
+def test_the_hosts_file_names_the_pod_and_its_aliases(make_pod: MakePod) -> None:
+    lines = hosts_file(
+        make_pod("hostAliases: [{ip: 192.0.2.9, hostnames: [db, db.x]}]"), HOST, ["10.0.0.2"]
+    ).splitlines()
+    assert "127.0.0.1\tlocalhost" in lines
+    assert "10.0.0.2\tweb" in lines
+    assert lines[-1] == "192.0.2.9\tdb\tdb.x"
+    text = hosts_file(make_pod("hostNetwork: true\nhostAliases: [{ip: 192.0.2.9, hostnames: [db]}]"), HOST, [])
+    assert text == "127.0.0.1 localhost node-1\n\n# hostAliases\n192.0.2.9\tdb\n"
