@@ -351,6 +351,16 @@ async def test_open_files_and_sockets_are_counted(kit: Kit) -> None:
     assert found["container_file_descriptors"] >= 9
 
 
+async def descriptors(server: Podyard) -> int:
+    """How many a runtime has open when it measures nothing: the least of several looks."""
+    assert server.process is not None
+    counts = []
+    for _ in range(10):
+        counts.append(len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())))
+        await asyncio.sleep(0.05)
+    return min(counts)
+
+
 async def test_a_restarted_podyard_goes_on_measuring(tmp_path: Path, images: Images) -> None:
     server = Podyard(tmp_path / "own", stats={"interval": 1.0})
     server.bridge, server.subnet = "pytest-s1", "10.247.0.0/16"
@@ -381,8 +391,7 @@ async def test_a_restarted_podyard_goes_on_measuring(tmp_path: Path, images: Ima
                     await client.runtime.list_container_stats()
                     await client.runtime.list_pod_sandbox_stats()
                     await client.runtime.list_pod_sandbox_metrics()
-                assert server.process is not None
-                open_files.append(len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())))
+                open_files.append(await descriptors(server))
             assert open_files[0] == open_files[1]
             await kit.close()
     finally:
