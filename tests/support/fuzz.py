@@ -19,7 +19,14 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
-from websockets.frames import Frame, Opcode
+from tests.support.conversations import (
+    answer_over_spdy,
+    exec_over_spdy,
+    exec_over_websocket,
+    forward_over_spdy,
+    forward_over_websocket,
+    messages,
+)
 
 from podyard.client.streams.target import Target as Address
 from podyard.client.streams.websocket import WebSocketLink
@@ -222,67 +229,23 @@ def _websocket_client(data: bytes, pieces: Pieces) -> None:
     assert transport.written - before <= 200 + 2 * len(data)
 
 
-def _client_says_spdy(*, forward: bool) -> bytes:
-    client = Connection("client")
-    if forward:
-        pair = {"port": "80", "requestid": "1"}
-        client.open_stream({**pair, "streamtype": "error"}, fin=True)
-        data = client.open_stream({**pair, "streamtype": "data"})
-    else:
-        client.open_stream({"streamtype": "error"})
-        client.open_stream({"streamtype": "resize"})
-        data = client.open_stream({"streamtype": "stdin"})
-    client.ping()
-    client.send_data(data, b"GET / HTTP/1.0\r\n\r\n" * 3)
-    client.send_data(data, b"", fin=True)
-    client.goaway()
-    return client.data_to_send()
-
-
-def _server_says_spdy() -> bytes:
-    client, server = Connection("client"), Connection("server")
-    streams = [client.open_stream({"streamtype": kind}) for kind in ("error", "stdin", "stdout")]
-    server.receive_data(client.data_to_send())
-    for stream in streams:
-        server.reply(stream)
-    server.send_data(streams[2], b"output\n" * 5, fin=True)
-    server.send_data(streams[0], Status(3).encode(V4))
-    server.acknowledge(streams[1], 200_000)
-    server.reset(streams[1])
-    return server.data_to_send()
-
-
-def _messages(*payloads: bytes, mask: bool, text: bool = False) -> bytes:
-    opcode = Opcode.TEXT if text else Opcode.BINARY
-    frames = [Frame(opcode, payload).serialize(mask=mask) for payload in payloads]
-    fragments = [Frame(opcode, payloads[0], fin=False), Frame(Opcode.PING, b"alive?"), Frame(Opcode.CONT, b"rest")]
-    return b"".join(
-        [
-            *frames,
-            *(frame.serialize(mask=mask) for frame in fragments),
-            Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=mask),
-        ]
-    )
-
-
 def targets() -> list[Target]:
     """All parsers of what a peer sends over SPDY and WebSocket, at both ends."""
     size = WindowSize(80, 24).encode()
-    remote, forward = _client_says_spdy(forward=False), _client_says_spdy(forward=True)
-    binary = _messages(b"\x00text\n", b"\x04" + size, b"\x00", b"\xff\x00", mask=True)
-    text = _messages(
+    remote, forward = exec_over_spdy(), forward_over_spdy()
+    text = messages(
         *(b"%d%s" % (number, base64.b64encode(data)) for number, data in ((0, b"text"), (4, size))),
         mask=True,
         text=True,
     )
-    answer = _messages(b"\x01", b"\x01output\n", b"\x02error\n", b"\x03" + Status(3).encode(V5), mask=False)
+    answer = messages(b"\x01", b"\x01output\n", b"\x02error\n", b"\x03" + Status(3).encode(V5), mask=False)
     return [
         Target("SPDY, server", (remote, forward), _spdy("server")),
         Target("SPDY, server's session", (remote, forward), _spdy_session),
-        Target("SPDY, client", (_server_says_spdy(),), _spdy("client")),
-        Target("WebSocket, server", (binary,), _websocket_server(V5)),
+        Target("SPDY, client", (answer_over_spdy(),), _spdy("client")),
+        Target("WebSocket, server", (exec_over_websocket(), forward_over_websocket()), _websocket_server(V5)),
         Target("WebSocket in base64, server", (text,), _websocket_server(channels.BASE64)),
-        Target("SPDY in WebSocket, server", (_messages(forward[:40], forward[40:], mask=True),), _tunnel),
+        Target("SPDY in WebSocket, server", (messages(forward[:40], forward[40:], mask=True),), _tunnel),
         Target("WebSocket, client", (answer,), _websocket_client),
     ]
 

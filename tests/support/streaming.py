@@ -181,3 +181,30 @@ async def websocket(url: str, protocol: str = "v5.channel.k8s.io") -> AsyncItera
         assert answer.status == 101
         assert answer.headers.get("sec-websocket-protocol", "") == protocol
         yield WebSocketClient(answer)
+
+
+class _Messages:
+    """A WebSocket's binary messages as a stream of bytes, in both directions."""
+
+    def __init__(self, client: WebSocketClient) -> None:
+        self._client = client
+
+    async def read(self, _: int) -> bytes:
+        while not self._client.messages:
+            if not await self._client.step():
+                return b""
+        found = b"".join(data for opcode, data in self._client.messages if opcode is Opcode.BINARY)
+        self._client.messages.clear()
+        return found
+
+    def write(self, data: bytes) -> None:
+        if data:
+            self._client.send(data)
+
+
+@contextlib.asynccontextmanager
+async def tunnelled_session(url: str, protocol: str = "portforward.k8s.io") -> AsyncIterator[SpdyClient]:
+    """A SPDY session in a WebSocket's messages."""
+    async with websocket(url, f"SPDY/3.1+{protocol}") as client:
+        messages = _Messages(client)
+        yield SpdyClient(Answer(101, {}, messages, messages))  # type: ignore[arg-type]

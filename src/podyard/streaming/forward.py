@@ -150,32 +150,35 @@ async def _to_client(stream: Descriptor, data: Channel, errors: Channel) -> None
 async def _serve_spdy(session: SpdySession, connections: Connections, open_timeout: float) -> None:
     """Pair the streams that the client opens: an error stream and a data stream with the same request id."""
     loop = asyncio.get_running_loop()
-    waiting: dict[str, Channel] = {}
+    waiting: dict[str, tuple[Channel, asyncio.TimerHandle]] = {}
 
-    def give_up(key: str, channel: Channel) -> None:
-        if waiting.get(key) is channel:
+    def give_up(key: str) -> None:
+        waiting.pop(key)[0].reset()
+
+    try:
+        while True:
+            channel = await session.accept()
+            kind, port = channel.headers.get(STREAM_TYPE), _port(channel.headers.get(PORT, ""))
+            if kind not in {DATA, ERROR} or port is None:
+                logger.info("a stream of type %r for port %r is refused", kind, channel.headers.get(PORT))
+                channel.reset()
+                continue
+            # Old clients number nothing: their data stream follows right after its error stream.
+            key = channel.headers.get(REQUEST_ID) or f"stream {channel.key if kind == ERROR else channel.key - 2}"
+            if key not in waiting:
+                waiting[key] = channel, loop.call_later(open_timeout, give_up, key)
+                continue
+            other, timer = waiting[key]
+            if other.headers.get(STREAM_TYPE) == kind:
+                logger.info("a second %s stream of request %s is refused", kind, key)
+                channel.reset()
+                continue
             del waiting[key]
-            channel.reset()
-
-    while True:
-        channel = await session.accept()
-        kind, port = channel.headers.get(STREAM_TYPE), _port(channel.headers.get(PORT, ""))
-        if kind not in {DATA, ERROR} or port is None:
-            logger.info("a stream of type %r for port %r is refused", kind, channel.headers.get(PORT))
-            channel.reset()
-            continue
-        # Old clients number nothing: their data stream follows right after its error stream.
-        key = channel.headers.get(REQUEST_ID) or f"stream {channel.key if kind == ERROR else channel.key - 2}"
-        other = waiting.pop(key, None)
-        if other is None:
-            waiting[key] = channel
-            loop.call_later(open_timeout, give_up, key, channel)
-        elif other.headers.get(STREAM_TYPE) == kind:
-            logger.info("a second %s stream of request %s is refused", kind, key)
-            waiting[key] = other
-            channel.reset()
-        else:
+            timer.cancel()
             connections.open(port, *((channel, other) if kind == DATA else (other, channel)))
+    finally:
+        for _, timer in waiting.values():
+            timer.cancel()
 
 
 async def _serve_websocket(session: WebSocketSession, connections: Connections, ports: tuple[int, ...]) -> None:

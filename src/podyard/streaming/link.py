@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import Hashable
 from typing import Protocol
 
@@ -15,8 +16,16 @@ HIGH_WATER = 262144
 LARGEST_BACKLOG = HIGH_WATER + (8 << 20)
 """Bytes that wait to be sent after which a peer is cut off: it asks for answers and reads none."""
 
+SILENCE = 60.0
+"""Seconds after which a peer that acknowledges nothing has gone, whatever its host says or does not say."""
+UNANSWERED = 3
+"""Packets in a row that such a peer has not answered. One that is there and reads nothing answers the kernel's probes,
+which TCP_USER_TIMEOUT does not tell from silence (tcp(7))."""
+
+_INFO = struct.Struct("=BxBB52xI")
+"""The begin of tcp_info (linux/tcp.h): tcpi_state, tcpi_retransmits, tcpi_probes, tcpi_last_ack_recv in ms."""
 _TCP_CLOSED = {7, 8}
-"""tcp_info's tcpi_state (linux/tcp.h): CLOSE, CLOSE_WAIT."""
+"""tcpi_state: CLOSE, CLOSE_WAIT."""
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 
@@ -100,13 +109,17 @@ class Link:
         for key in list(self._holders):
             self.release(key)
 
-    def peer_has_closed(self) -> bool:
-        """Whether the kernel knows that the peer has gone: nobody is told while reading is held back."""
+    def peer_has_gone(self) -> bool:
+        """Whether the kernel knows that the peer has gone: nobody is told while reading is held back, and for a host
+        that has vanished the kernel itself waits a quarter of an hour.
+        """
         try:
-            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
         except OSError:
             return True
-        return info[0] in _TCP_CLOSED
+        state, retransmits, probes, last_answer = _INFO.unpack(info)
+        silent = max(retransmits, probes) >= UNANSWERED and last_answer >= SILENCE * 1000
+        return silent or (state in _TCP_CLOSED and self.held)
 
     def touch(self) -> None:
         """Bytes have come."""

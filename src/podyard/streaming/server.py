@@ -266,13 +266,13 @@ class _Connection(asyncio.Protocol):
         if loop.time() - self._link.last_activity >= self._config.idle_timeout:
             logger.info("a session is ended: no byte came or went for %g s", self._config.idle_timeout)
             self._link.abort()
+        elif self._link.peer_has_gone():
+            logger.info("a session is ended: its client has gone without a word")
+            self._link.abort()
         elif self._link.held and self._session is not None:
-            if self._link.peer_has_closed():
-                self._link.abort()
-            else:
-                # A client whose process has gone cannot read what it has sent, and so does not close: but whatever is
-                # sent to it makes the kernel say so.
-                self._session.ping()
+            # A client whose process has gone cannot read what it has sent, and so does not close: but whatever is sent
+            # to it makes the kernel say so.
+            self._session.ping()
         if not self._link.gone.is_set():
             self._timer = loop.call_later(self._interval, self._look_after)
 
