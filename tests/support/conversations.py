@@ -56,7 +56,7 @@ def answer_over_spdy() -> bytes:
 
 
 def messages(*payloads: bytes, mask: bool, text: bool = False) -> bytes:
-    """Payloads in messages, then one in fragments with a ping between them, then a close. ``mask``: as clients do it."""
+    """Payloads in messages, then one in fragments with a ping between them, then a close. ``mask``: clients do it."""
     opcode = Opcode.TEXT if text else Opcode.BINARY
     frames = [Frame(opcode, payload).serialize(mask=mask) for payload in payloads]
     fragments = [Frame(opcode, payloads[0], fin=False), Frame(Opcode.PING, b"alive?"), Frame(Opcode.CONT, b"rest")]
