@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.differences import CONTAINERD, NOT_RUN
 from tests.support import registry
+from tests.support.commands import LIMIT, PODYARD, Run
 from tests.support.images import Images, push_images
 from tests.support.pods import Kit
 from tests.support.servers import Containerd, Podyard, Server
@@ -86,3 +89,20 @@ async def kit(server: Server, images: Images, request: pytest.FixtureRequest) ->
                 await kit.close()
             finally:
                 shutil.rmtree(folder)
+
+
+@pytest.fixture
+def environment(server: Server) -> dict[str, str]:
+    """For commands that are to talk to the runtime."""
+    return {**os.environ, "PODYARD_RUNTIME_ENDPOINT": server.endpoint}
+
+
+@pytest.fixture
+def run(environment: dict[str, str], tmp_path: Path) -> Run:
+    """A command with pipes, in a folder of its own."""
+
+    def call(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        argv = [*PODYARD, *arguments]
+        return subprocess.run(argv, input=stdin, capture_output=True, env=environment, timeout=2 * LIMIT, cwd=tmp_path)
+
+    return call
