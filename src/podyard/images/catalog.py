@@ -117,13 +117,14 @@ class Catalog:
         # An id may come with its algorithm, and with its first digits only.
         digits = reference.removeprefix("sha256:")
         if not digits or not _HEXADECIMAL.issuperset(digits):
-            return self._named(reference)
+            return self.named(reference)
         if len(digits) == 64:
             return self._present(f"sha256:{digits}")
-        named = self._named(reference)
+        named = self.named(reference)
         return named or match_id(f"sha256:{digits}", (image.id for image in self.images()), what="image")
 
-    def _named(self, reference: str) -> str | None:
+    def named(self, reference: str) -> str | None:
+        """The id of the image with a name (short ones too); None when it is not here. Raises InvalidArgument."""
         names = (str(candidate.pinned) for candidate in candidates(reference, self.search))
         return next((self._names[name] for name in names if name in self._names), None)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -15,18 +16,22 @@ from podyard.images.shared import Shared
 from podyard.images.snapshots import Snapshots
 from podyard.images.sources import Contents, Layer, Source
 
+UNPACKING_LIMIT = 4
+"""Layers that are unpacked at the same time, over all pulls."""
+
 
 class Installer:
-    """Fetches layers side by side and unpacks them in order.
+    """Fetches layers side by side and unpacks them side by side, begun in order.
 
     The order matters: a layer may leave out a directory that an earlier one has, which gives its owner and mode then.
+    A worker that meets one waits until the layers below are whole.
     """
 
     def __init__(self, content: ContentStore, snapshots: Snapshots, parallel: int) -> None:
         self._content = content
         self._snapshots = snapshots
         self._fetching = asyncio.Semaphore(parallel)
-        self._unpacking = asyncio.Semaphore(os.cpu_count() or 1)
+        self._unpacking = asyncio.Semaphore(min(os.cpu_count() or 1, UNPACKING_LIMIT))
         self._blobs = Shared[Path](dispose=self._dispose)
         # Blobs that are whole, but not unpacked yet.
         self._unused: set[Path] = set()
@@ -42,13 +47,9 @@ class Installer:
         """
         chain = contents.chain
         progress.extend(self._show(layer, chain_id) for layer, chain_id in zip(contents.layers, chain, strict=True))
-        try:
-            async with asyncio.TaskGroup() as group:
-                for position in range(len(chain)):
-                    group.create_task(self._layer(source, contents.layers, chain, position))
-        except BaseExceptionGroup as failures:
-            # The first failure; it has cancelled the others.
-            raise failures.exceptions[0] from None
+        async with _together() as group:
+            for position in range(len(chain)):
+                group.create_task(self._layer(source, contents.layers, chain, position))
 
     async def _layer(self, source: Source, layers: Sequence[Layer], chain: Sequence[str], position: int) -> None:
         """See to it that one layer and those below it are unpacked."""
@@ -62,17 +63,29 @@ class Installer:
         progress = self._show(layer, chain[position])
         async with self._blobs.use(layer.key, lambda: self._fetch(source, layer, progress)) as blob:
             self._unused.add(blob)
-            if position > 0:
-                await self._layer(source, layers, chain, position - 1)
+            async with _together() as group:
+                if position > 0:
+                    group.create_task(self._layer(source, layers, chain, position - 1))
+                await self._unpack(blob, layer, chain[: position + 1], progress)
+            self._unused.discard(blob)
+
+    async def _unpack(self, blob: Path, layer: Layer, chain: Sequence[str], progress: LayerProgress) -> None:
+        """Unpack the top layer of ``chain`` while the one below may still be at it.
+
+        Who gets to unpack has begun after the layer below: so the lowest of those that wait for each other never waits.
+        """
+        whole = False
+        while not whole:
+            if len(chain) > 1:
+                await self._snapshots.begun(chain[-2])
             async with self._unpacking:
                 progress.state = "unpacking"
                 try:
-                    await self._snapshots.unpack(blob, layer.media_type, chain[: position + 1], layer.diff_id)
+                    whole = await self._snapshots.unpack(blob, layer.media_type, chain, layer.diff_id)
                 except PodyardError:
                     self._unused.discard(blob)
                     raise
-                progress.state = "done"
-            self._unused.discard(blob)
+        progress.state = "done"
 
     async def _fetch(self, source: Source, layer: Layer, progress: LayerProgress) -> Path:
         def show(done: int) -> None:
@@ -107,3 +120,13 @@ class Installer:
         if known is None:
             known = self._progress[chain_id] = LayerProgress(layer.key, layer.size)
         return known
+
+
+@asynccontextmanager
+async def _together() -> AsyncIterator[asyncio.TaskGroup]:
+    """Tasks of which the first that fails cancels the others, and is the failure of all."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None

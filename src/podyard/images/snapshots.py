@@ -12,11 +12,12 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from podyard.errors import DataLoss, Internal
+from podyard.errors import DataLoss, Internal, PodyardError
 from podyard.images.records import ImageRecords, SnapshotRecord
 from podyard.images.unpack import Workers, unpack_layer
 from podyard.linux import process
@@ -28,8 +29,19 @@ SYNC_LIMIT = 300.0
 REMOVE_LIMIT = 300.0
 """Seconds for removing the trees of an image."""
 
-_UNFINISHED = ".new"
 _TRASH = ".old"
+
+
+@dataclass
+class _Making:
+    """A layer that is being unpacked: the number of its directory, and whether it has come to be."""
+
+    number: int
+    whole: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class _NothingBelowError(Exception):
+    """The layer below, which was being unpacked too, has come to nothing."""
 
 
 class Snapshots:
@@ -43,7 +55,8 @@ class Snapshots:
         # Whole, but perhaps not on the disk yet: ``sync`` comes before an image's record, which makes layers stay.
         self._unsynced: set[str] = set()
         self._suspect: frozenset[str] = frozenset()
-        self._busy: set[int] = set()
+        self._making: dict[str, _Making] = {}
+        self._begun = asyncio.Condition()
         self._removing: set[Path] = set()
         self._cleaning: set[asyncio.Future[None]] = set()
         self._next = 1
@@ -110,42 +123,61 @@ class Snapshots:
         """The directories for an overlay, the topmost first; an empty one for an image without layers."""
         return [self.tree(self._known[chain_id]) for chain_id in reversed(chain_ids)] or [self._empty]
 
-    async def unpack(self, blob: Path, media_type: str, chain: Sequence[str], diff_id: str) -> None:
-        """Unpack the top layer of ``chain``, whose others are here already.
+    async def begun(self, chain_id: str) -> None:
+        """Wait until a layer is here, or its unpacking has begun."""
+        async with self._begun:
+            await self._begun.wait_for(lambda: chain_id in self or chain_id in self._making)
 
-        It is whole, then in the database, or there is nothing of it. Raises what unpack_layer raises.
+    async def unpack(self, blob: Path, media_type: str, chain: Sequence[str], diff_id: str) -> bool:
+        """Unpack the top layer of ``chain``, whose others are here already, or ``begun``.
+
+        It is whole, then in the database, or there is nothing of it. False: what was begun below has come to nothing.
+        Raises what unpack_layer raises.
         """
-        number, self._next = self._next, self._next + 1
-        target = self._folder / str(number)
-        unfinished = self._folder / f"{number}{_UNFINISHED}"
-        listing = self._records_folder / str(number)
-        self._busy.add(number)
+        making = _Making(self._next)
+        self._next += 1
+        tree, listing = self._folder / str(making.number), self._records_folder / str(making.number)
         try:
-            unfinished.mkdir(mode=0o755)
-            lower = self.lower_dirs(chain[:-1]) if len(chain) > 1 else []
-            made = await unpack_layer(
-                blob, media_type, unfinished, diff_id=diff_id, lower=lower, record=listing, workers=self.workers
-            )
-            unfinished.rename(target)
+            lower, below = self._layers_below(chain)
+            self._making[chain[-1]] = making
+            tree.mkdir(mode=0o755)
+            async with self._begun:
+                self._begun.notify_all()
+            with _whole(below):
+                made = await unpack_layer(
+                    blob,
+                    media_type,
+                    tree,
+                    diff_id=diff_id,
+                    lower=lower,
+                    below=below,
+                    record=listing,
+                    workers=self.workers,
+                )
+                if below is not None:
+                    await asyncio.shield(below)
             record = SnapshotRecord(
-                chain[-1], number, made.size, made.inodes, time.time_ns(), self._boot_id, made.record
+                chain[-1], making.number, made.size, made.inodes, time.time_ns(), self._boot_id, made.record
             )
             self._records.save_snapshot(record)
-        except BaseException:
+        except BaseException as error:
+            self._end(chain[-1], making, whole=False)
             # Whoever cancels does it more than once.
-            cleaning = asyncio.ensure_future(self.remove([unfinished, target, listing]))
+            cleaning = asyncio.ensure_future(self.remove([tree, listing]))
             self._cleaning.add(cleaning)
             cleaning.add_done_callback(self._cleaned)
             await asyncio.shield(cleaning)
+            if isinstance(error, _NothingBelowError):
+                return False
             raise
-        finally:
-            self._busy.discard(number)
         replaced = self._known.get(chain[-1])
         self._known[chain[-1]] = record
         self._unsynced.add(chain[-1])
+        self._end(chain[-1], making, whole=True)
         if replaced is not None:
             self._suspect -= {chain[-1]}
             await self.remove(self._put_away(replaced))
+        return True
 
     async def sync(self, chain_ids: Collection[str]) -> None:
         """See to it that layers are on the disk. Raises Internal, DeadlineExceeded when the disk does not take them."""
@@ -188,9 +220,27 @@ class Snapshots:
     def strays(self) -> list[Path]:
         """Trees and records that nothing knows: they go at the next start, or with ``podyard gc``."""
         numbers = {str(record.folder) for record in self._known.values()} | {"0"}
-        numbers |= {f"{number}{suffix}" for number in self._busy for suffix in ("", _UNFINISHED)}
+        numbers |= {str(making.number) for making in self._making.values()}
         found = [*self._folder.iterdir(), *self._records_folder.iterdir()]
         return [path for path in found if path.name not in numbers and path not in self._removing]
+
+    def _layers_below(self, chain: Sequence[str]) -> tuple[list[Path], asyncio.Future[bool] | None]:
+        """The directories of the layers below the top one, the topmost first; what says that all are whole, if any."""
+        lower, below = [], None
+        for chain_id in reversed(chain[:-1]):
+            making = self._making.get(chain_id)
+            if making is not None:
+                lower.append(self._folder / str(making.number))
+                below = below or making.whole
+            elif chain_id in self._known:
+                lower.append(self.tree(self._known[chain_id]))
+            else:
+                raise _NothingBelowError
+        return lower, below
+
+    def _end(self, chain_id: str, making: _Making, *, whole: bool) -> None:
+        self._making.pop(chain_id, None)
+        making.whole.set_result(whole)
 
     def _cleaned(self, cleaning: asyncio.Future[None]) -> None:
         self._cleaning.discard(cleaning)
@@ -206,6 +256,18 @@ class Snapshots:
     @property
     def _empty(self) -> Path:
         return self._folder / "0"
+
+
+@contextmanager
+def _whole(below: asyncio.Future[bool] | None) -> Iterator[None]:
+    """Whatever happens inside is of no account when what was begun below has come to nothing."""
+    try:
+        yield
+    except PodyardError:
+        if below is None or not below.done() or below.result():
+            raise
+    if below is not None and not below.result():
+        raise _NothingBelowError
 
 
 async def _remove(paths: Sequence[Path]) -> None:

@@ -178,6 +178,8 @@ class ImageStore:
         stay for a while, for the next pull.
         """
         self._catalog.search = await places.search(self._config)
+        if self._catalog.named(name) is None:
+            self._snapshots.workers.prepare()
         return await self._puller.pull(name, credentials, self._catalog.search)
 
     async def load(self, path: Path) -> list[Image]:

@@ -9,7 +9,7 @@ import resource
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 
-from podyard.linux import landlock, libc, mounts
+from podyard.linux import landlock, libc
 
 CLONE_NEWNS = 0x00020000
 
@@ -24,7 +24,6 @@ CAP_SETFCAP = 31
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION_3 = 0x20080522
-_MS_REMOUNT = 0x20
 _ALL_IN_ROOT = (
     landlock.READ_FILE
     | landlock.WRITE_FILE
@@ -62,10 +61,10 @@ def confine(root: str, capabilities: Iterable[int], limits: Mapping[int, int], r
     """
     last = _last_capability()  # before /proc is out of reach
     libc.unshare(CLONE_NEWNS)
-    libc.mount("", "/", "", mounts.MS_REC | mounts.MS_PRIVATE, "")
-    flags = mounts.MS_NODEV | mounts.MS_NOSUID | mounts.MS_NOEXEC
-    libc.mount(root, root, "", mounts.MS_BIND, "")
-    libc.mount("", root, "", mounts.MS_BIND | _MS_REMOUNT | flags, "")
+    libc.mount("", "/", "", libc.MS_REC | libc.MS_PRIVATE, "")
+    flags = libc.MS_NODEV | libc.MS_NOSUID | libc.MS_NOEXEC
+    libc.mount(root, root, "", libc.MS_BIND, "")
+    libc.mount("", root, "", libc.MS_BIND | libc.MS_REMOUNT | flags, "")
     os.chdir(root)
     os.chroot(".")
     for number, wanted in limits.items():

@@ -54,7 +54,7 @@ def private_bind(
         if userns is not None:
             _set_map(tree, userns, source, recursive=True)
         attributes = libc.MOUNT_ATTR_RDONLY if read_only else 0
-        libc.mount_setattr(tree, attributes, recursive=True, propagation=0 if propagates else mounts.MS_PRIVATE)
+        libc.mount_setattr(tree, attributes, recursive=True, propagation=0 if propagates else libc.MS_PRIVATE)
         if stat.S_ISDIR(os.fstat(tree).st_mode):
             target.mkdir(mode=0o755, parents=True, exist_ok=True)
         else:

@@ -11,13 +11,6 @@ from pathlib import Path
 from podyard.errors import InvalidArgument
 from podyard.linux import libc
 
-MS_RDONLY = 0x1
-MS_NOSUID = 0x2
-MS_NODEV = 0x4
-MS_NOEXEC = 0x8
-MS_BIND = 0x1000
-MS_REC = 0x4000
-MS_PRIVATE = 0x40000
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 
@@ -45,14 +38,14 @@ def mount_overlay(lower: Sequence[Path], upper: Path, work: Path, target: Path) 
     libc.mount("overlay", str(target), "overlay", 0, options)
 
 
-def mount_tmpfs(target: Path, options: str, flags: int = MS_NOSUID | MS_NODEV | MS_NOEXEC) -> None:
+def mount_tmpfs(target: Path, options: str, flags: int = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC) -> None:
     """Mount a tmpfs."""
     libc.mount("tmpfs", str(target), "tmpfs", flags, options)
 
 
 def bind(source: str, target: Path) -> None:
     """Bind-mount one file or directory."""
-    libc.mount(source, str(target), "", MS_BIND, "")
+    libc.mount(source, str(target), "", libc.MS_BIND, "")
 
 
 def unmount(target: Path) -> None:

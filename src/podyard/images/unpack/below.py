@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 OPAQUE = b"trusted.overlay.opaque"
@@ -29,16 +29,21 @@ class Folder:
 class Below:
     """The merged view of ``layers``: descriptors of their root directories, the topmost first.
 
+    ``wait`` returns when they are whole; it is called before the first look at them.
+
     Paths are relative and canonical: none of their directories is a link in the merged view.
     """
 
-    def __init__(self, layers: Sequence[int]) -> None:
+    def __init__(self, layers: Sequence[int], wait: Callable[[], None]) -> None:
         self._layers = layers
+        self._wait = wait
+        self._whole = not layers
         # The layers whose directory at a path takes part in the merged one.
         self._merged: dict[bytes, tuple[int, ...]] = {b"": tuple(range(len(layers)))}
 
     def find(self, path: bytes) -> Folder | bytes | None:
         """What is at ``path``: a directory, the target of a symbolic link, or None for anything else and nothing."""
+        self._look()
         merged: list[int] = []
         found: Folder | None = None
         for index in self._parents(path):
@@ -64,10 +69,12 @@ class Below:
         """The topmost layer's root directory."""
         if not self._layers:
             return None
+        self._look()
         return Folder(os.stat(self._layers[0]), _xattrs(b".", self._layers[0]))
 
     def names(self) -> set[bytes]:
         """The names in the root directories of all layers."""
+        self._look()
         found: set[bytes] = set()
         for layer in self._layers:
             folder = os.open(b".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=layer)
@@ -76,6 +83,11 @@ class Below:
             finally:
                 os.close(folder)
         return found
+
+    def _look(self) -> None:
+        if not self._whole:
+            self._wait()
+            self._whole = True
 
     def _parents(self, path: bytes) -> tuple[int, ...]:
         parent = path.rpartition(b"/")[0]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from podyard import errors
-from podyard.images.unpack.limits import Limits, UnpackResult
+from podyard.images.unpack.limits import STALL, Limits, UnpackResult
 from podyard.images.unpack.running import run_worker
 from podyard.images.unpack.workers import Workers
 
@@ -29,14 +29,16 @@ async def unpack_layer(
     lower: Sequence[Path] = (),
     record: Path | None = None,
     workers: Workers | None = None,
+    below: asyncio.Future[bool] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> UnpackResult:
     """Unpack the layer ``blob`` into ``target``, an existing empty directory, as a layer for overlayfs.
 
     ``diff_id``: the digest of the uncompressed archive. ``lower``: the unpacked layers below, the topmost first, from
     which directories that the archive leaves out get their owner, mode and attributes; without it they are root's, mode
-    0755. ``record``: a file to write the layer's record to (record.py). ``on_progress`` is called with the number of
-    the blob's bytes read so far, some ten times a second.
+    0755. ``below``: becomes True once those layers are whole, where they are being unpacked too; with False the worker
+    is killed. ``record``: a file to write the layer's record to (record.py). ``on_progress`` is called with the number
+    of the blob's bytes read so far, some ten times a second.
 
     The compression is told from the blob itself; ``media_type`` says only that it is a layer. ``target`` is left as it
     is on failure, for the caller to remove; nothing writes to it any more then. Cancelling kills the worker.
@@ -56,17 +58,19 @@ async def unpack_layer(
         "blob": str(blob),
         "target": str(target),
         "diff_id": diff_id,
-        "limits": asdict(limits),
+        "limits": limits._asdict(),
         "lower": [str(path) for path in lower],
         "record": str(record or ""),
     }
     subject = f"the unpack worker for {blob}"
-    result = await run_worker("worker", request, subject, stall=limits.stall, workers=workers, on_progress=on_progress)
+    result = await run_worker(
+        "worker", request, subject, stall=limits.stall, workers=workers, below=below, on_progress=on_progress
+    )
     return UnpackResult(**{**result, "left_out": tuple(result["left_out"])})
 
 
 async def check_layer(
-    tree: Path, record: Path, *, diff_id: str, stall: float = Limits.stall, workers: Workers | None = None
+    tree: Path, record: Path, *, diff_id: str, stall: float = STALL, workers: Workers | None = None
 ) -> list[str]:
     """Compare an unpacked layer with its record and its digest; what is wrong, in words.
 
@@ -79,7 +83,7 @@ async def check_layer(
 
 
 async def pack_layer(
-    tree: Path, record: Path, output: Path, *, diff_id: str, stall: float = Limits.stall, workers: Workers | None = None
+    tree: Path, record: Path, output: Path, *, diff_id: str, stall: float = STALL, workers: Workers | None = None
 ) -> int:
     """Write the archive that an unpacked layer was made of, uncompressed, to a new file; its size in bytes.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
+
+STALL = 120.0
+"""Seconds that a worker may go without progress."""
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """Bounds of one layer. What passes a bound is refused with ResourceExhausted, a name with InvalidArgument."""
 
     entries: int = 1_000_000
@@ -21,12 +23,11 @@ class Limits:
     """Bytes of one extended header (long name, PAX records)."""
     segments: int = 250_000
     """Pieces of data in one sparse file."""
-    stall: float = 120.0
+    stall: float = STALL
     """Seconds that the worker may go without progress."""
 
 
-@dataclass(frozen=True)
-class UnpackResult:
+class UnpackResult(NamedTuple):
     """What was unpacked."""
 
     size: int

@@ -2,8 +2,8 @@
 
 It has loaded all that workers need, and reads nothing that an image's author wrote. One worker is always forked ahead,
 and waits for what it has to do. The nursery's standard input is a socket (SOCK_SEQPACKET). A message is JSON:
-``{"run": "worker"|"packer", "request": {…}}`` with two descriptors, the worker's standard output and error, is answered
-by ``{"pid": N}`` with the worker's pidfd; ``{"reap": N}``, sent once that worker has ended, by ``{"code": N}``
+``{"run": "worker"|"packer", "request": {…}}`` with three descriptors, the worker's standard input, output and error, is
+answered by ``{"pid": N}`` with the worker's pidfd; ``{"reap": N}``, sent once that worker has ended, by ``{"code": N}``
 (negative: the signal). It ends when the other end of the socket is closed, and its workers with it. PARENT: the process
 that has started it.
 """
@@ -38,7 +38,7 @@ def main() -> None:
     with socket.socket(fileno=0) as channel:
         waiting = _Waiting(channel)
         while True:
-            message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_LIMIT, 2)
+            message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_LIMIT, 3)
             if not message:
                 return
             order = json.loads(message)
@@ -92,11 +92,12 @@ def _be(orders: socket.socket, parent: int) -> NoReturn:
     try:
         libc.die_with_parent(parent)
         with orders:
-            message, descriptors, _, _ = socket.recv_fds(orders, MESSAGE_LIMIT, 2)
+            message, descriptors, _, _ = socket.recv_fds(orders, MESSAGE_LIMIT, 3)
         if message:
-            for target, descriptor in enumerate(descriptors, start=1):
-                os.dup2(descriptor, target)
-                os.close(descriptor)
+            for target, descriptor in enumerate(descriptors):
+                if descriptor != target:
+                    os.dup2(descriptor, target)
+                    os.close(descriptor)
             order = json.loads(message)
             _PROGRAMS[order["run"]](order["request"])
         code = 0

@@ -28,6 +28,10 @@ class Running(Protocol):
     stdout: IO[bytes] | None
     stderr: IO[bytes] | None
 
+    def admit(self) -> None:
+        """End its standard input, which tells it that the layers below are whole."""
+        ...
+
     def kill(self) -> None:
         """SIGKILL, if it still runs."""
         ...
@@ -38,21 +42,27 @@ class Running(Protocol):
 
 
 class Forked:
-    """A worker that the nursery has forked. ``reap`` gives the exit code of a pid that has ended."""
+    """A worker that the nursery has forked.
+
+    ``pipes``: our ends of its standard input, output and error. ``reap`` gives the exit code of a pid that has ended.
+    """
 
     def __init__(
         self,
         pid: int,
         pidfd: int,
-        stdout: IO[bytes] | None,
-        stderr: IO[bytes] | None,
+        pipes: tuple[IO[bytes] | None, IO[bytes] | None, IO[bytes] | None],
         reap: Callable[[int], Awaitable[int]],
     ) -> None:
-        self.stdout = stdout
-        self.stderr = stderr
+        self._stdin, self.stdout, self.stderr = pipes
         self._pid = pid
         self._pidfd = pidfd
         self._reap = reap
+
+    def admit(self) -> None:
+        """End its standard input."""
+        if self._stdin is not None:
+            self._stdin.close()
 
     def kill(self) -> None:
         """SIGKILL, if it still runs."""
@@ -81,6 +91,9 @@ class Direct:
         self.stdout: IO[bytes] | None = self._process.stdout
         self.stderr: IO[bytes] | None = self._process.stderr
 
+    def admit(self) -> None:
+        """Its standard input is /dev/null."""
+
     def kill(self) -> None:
         """SIGKILL, if it still runs."""
         process.kill_group(self._process)
@@ -98,12 +111,14 @@ async def run_worker(
     *,
     stall: float,
     workers: Workers | None,
+    below: asyncio.Future[bool] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Run a worker ("worker", "packer") with a request; its result. Cancelling kills it.
 
     The worker writes lines of JSON: ``{"read": N}`` for progress, then ``{"result": {…}}`` or ``{"error": [STATUS,
     TEXT]}``. ``subject`` names it in errors. ``workers``: who starts it; None for an interpreter of its own.
+    ``below``: the worker looks at the layers below once this is True, and is killed when it is False.
 
     Raises what the worker reports, DeadlineExceeded without a line for ``stall`` seconds, Internal when it ends without
     a result.
@@ -111,10 +126,23 @@ async def run_worker(
     worker: Running = Direct(program, request) if workers is None else await workers.start(program, request)
     ending = asyncio.ensure_future(worker.code())
     finished = False
+
+    def admit(whole: asyncio.Future[bool]) -> None:
+        if (whole.cancelled() or not whole.result()) and not ending.done():
+            worker.kill()
+        worker.admit()
+
+    if below is None:
+        worker.admit()
+    else:
+        below.add_done_callback(admit)
     try:
         result = await _follow(worker, ending, subject, stall=stall, on_progress=on_progress)
         finished = True
     finally:
+        if below is not None:
+            below.remove_done_callback(admit)
+        worker.admit()
         if not finished or workers is None:
             await _end(worker, ending, subject)
     if workers is not None:

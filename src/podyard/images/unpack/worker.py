@@ -6,7 +6,8 @@ line of JSON at a time to standard output: ``{"read": N}`` with the number of th
 either ``{"result": {…}}`` with the fields of UnpackResult or ``{"error": [STATUS, TEXT]}`` with the gRPC status name of
 a podyard error. Anything else is a bug, whose trace goes to standard error.
 
-It opens the blob and the directories, then gives up everything else before it reads the first byte.
+It opens the blob and the directories, then gives up everything else before it reads the first byte. The layers below
+may be in the making still: it looks at them only once its standard input has ended.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import sys
 import time
 from collections.abc import Sequence
@@ -42,6 +44,7 @@ _MEMORY = 1 << 30  # a zstd window is 128 MiB at most
 _DESCRIPTORS = 64  # besides those that are open
 _RECORD = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 _REPORT = 0.1  # seconds between two reports of progress
+_WAITING = 1.0  # likewise, while it waits for the layers below
 
 
 def main() -> None:
@@ -73,8 +76,9 @@ def _unpack(request: dict[str, Any]) -> dict[str, Any]:
     decoders()  # no module can be loaded from inside the layer
     recorder = None if record is None else Recorder(record)
     confine_to(request["target"], lower, _CAPABILITIES)
-    source = Source(blob, limits, _Report(), recorder)
-    tree = Tree(source, Below(lower), limits, recorder)
+    report = _Report()
+    source = Source(blob, limits, report, recorder)
+    tree = Tree(source, Below(lower, lambda: _wait(report)), limits, recorder)
     for member in members(source, limits):
         tree.add(member)
     digest = source.digest()
@@ -124,12 +128,24 @@ class _Report:
 
     def __init__(self) -> None:
         self._next = 0.0
+        self._read = 0
 
     def __call__(self, read: int) -> None:
+        self._read = read
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _REPORT
-            say({"read": read})
+            self.again()
+
+    def again(self) -> None:
+        """Tell the last once more, as a sign of life."""
+        say({"read": self._read})
+
+
+def _wait(report: _Report) -> None:
+    """Wait for the end of standard input."""
+    while not select.select([0], [], [], _WAITING)[0]:
+        report.again()
 
 
 def say(message: dict[str, Any]) -> None:

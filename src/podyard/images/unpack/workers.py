@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 ANSWER_LIMIT = 30.0
 """Seconds for an answer of the nursery."""
-IDLE_LIMIT = 10.0
+IDLE_LIMIT = 60.0
 """Seconds without a worker after which the nursery ends."""
 
 Answer = tuple[dict[str, Any], list[int]]
@@ -37,25 +37,31 @@ class Workers:
         self._leaving: set[asyncio.Future[int]] = set()
 
     async def start(self, program: str, request: Mapping[str, Any]) -> Forked:
-        """Start a worker ("worker", "packer") with its request; ``reap`` it in any case.
+        """Start a worker ("worker", "packer") with its request; ``reap`` it in any case. ``admit`` ends its input.
 
         Raises Internal when it cannot be started.
         """
-        if self._idle is not None:
-            self._idle.cancel()
-        if self._nursery is not None and self._nursery.ended:
-            self._nursery.close()
-            self._nursery = None
-        if self._nursery is None:
-            self._nursery = _Nursery(self.retire)
+        self.prepare()
+        assert self._nursery is not None
         nursery = self._nursery
         self._running += 1
         try:
             return await nursery.start({"run": program, "request": request})
         finally:
             self._running -= 1
-            if self._running == 0:
-                self._idle = asyncio.get_running_loop().call_later(IDLE_LIMIT, self._rest)
+            self._wait_for_rest()
+
+    def prepare(self) -> None:
+        """Workers will be wanted: start the nursery, which takes longer than most requests of a registry.
+
+        Raises Internal when it cannot be started.
+        """
+        if self._nursery is not None and self._nursery.ended:
+            self._nursery.close()
+            self._nursery = None
+        if self._nursery is None:
+            self._nursery = _Nursery(self.retire)
+        self._wait_for_rest()
 
     def retire(self, ending: asyncio.Future[int]) -> None:
         """A worker has given its result: see to its end, of which nothing depends any more."""
@@ -80,9 +86,14 @@ class Workers:
             self._nursery.close()
             self._nursery = None
 
+    def _wait_for_rest(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = asyncio.get_running_loop().call_later(IDLE_LIMIT, self._rest)
+
     def _rest(self) -> None:
-        if self._nursery is not None and self._nursery.workers:
-            self._idle = asyncio.get_running_loop().call_later(IDLE_LIMIT, self._rest)
+        if self._running or (self._nursery is not None and self._nursery.workers):
+            self._wait_for_rest()
         else:
             self._end()
 
@@ -114,24 +125,24 @@ class _Nursery:
 
     async def start(self, order: Mapping[str, Any]) -> Forked:
         """A new worker."""
-        pipes = [*os.pipe(), *os.pipe()]
-        asked = asyncio.ensure_future(self._ask(order, (pipes[1], pipes[3])))
+        (theirs, gate), (output, out), (complaints, err) = os.pipe(), os.pipe(), os.pipe()
+        asked = asyncio.ensure_future(self._ask(order, (theirs, out, err)))
         try:
             answer, (pidfd,) = await asyncio.shield(asked)
         except BaseException:
-            os.close(pipes[0])
-            os.close(pipes[2])
+            for descriptor in (gate, output, complaints):
+                os.close(descriptor)
             # It may still come to be, and must not write any more when the asker goes on.
             abandoned = asyncio.ensure_future(self._abandon(asked))
             self._retire(abandoned)
             await asyncio.shield(abandoned)
             raise
         finally:
-            os.close(pipes[1])
-            os.close(pipes[3])
+            for descriptor in (theirs, out, err):
+                os.close(descriptor)
         self.workers += 1
-        stdout, stderr = os.fdopen(pipes[0], "rb", 0), os.fdopen(pipes[2], "rb", 0)
-        return Forked(answer["pid"], pidfd, stdout, stderr, self._reap)
+        pipes = os.fdopen(gate, "wb", 0), os.fdopen(output, "rb", 0), os.fdopen(complaints, "rb", 0)
+        return Forked(answer["pid"], pidfd, pipes, self._reap)
 
     def close(self) -> None:
         """End it."""
@@ -187,6 +198,6 @@ class _Nursery:
         except Internal:
             return 0  # there is none
         self.workers += 1
-        forked = Forked(answer["pid"], pidfd, None, None, self._reap)
+        forked = Forked(answer["pid"], pidfd, (None, None, None), self._reap)
         forked.kill()
         return await forked.code()

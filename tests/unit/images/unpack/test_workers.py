@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.unit.images.unpack import archives
 from tests.unit.images.unpack.archives import digest
 
 from podyard.errors import DataLoss, Internal, InvalidArgument
@@ -135,6 +136,70 @@ async def test_an_idle_nursery_ends(
         await asyncio.sleep(0.01)
     assert not Path(f"/proc/{pid}").exists()
     await unpack(tmp_path, "b", digest(archive), workers)
+
+
+@pytest.fixture
+def upper(tmp_path: Path) -> bytes:
+    """A layer that leaves out the directory of its file, in the file "blob"; the layer below has it in "lower"."""
+    (tmp_path / "lower").mkdir()
+    content = archives.file(b"d/f", b"x") + archives.END
+    (tmp_path / "blob").write_bytes(content)
+    return content
+
+
+async def test_a_worker_waits_for_the_layers_below(tmp_path: Path, upper: bytes, workers: Workers) -> None:
+    below: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    (tmp_path / "t").mkdir()
+    heard = asyncio.Event()
+    task = asyncio.create_task(
+        unpack_layer(
+            tmp_path / "blob",
+            TAR,
+            tmp_path / "t",
+            diff_id=digest(upper),
+            lower=[tmp_path / "lower"],
+            below=below,
+            workers=workers,
+            on_progress=lambda _: heard.set(),
+            limits=Limits(stall=20),
+        )
+    )
+    await heard.wait()
+    # It has nothing else to do, and tells that it is still there.
+    heard.clear()
+    await heard.wait()
+    assert not (tmp_path / "t/d").exists()
+    (tmp_path / "lower/d").mkdir(mode=0o711)
+    below.set_result(True)
+    await task
+    assert (tmp_path / "t/d").stat().st_mode & 0o777 == 0o711
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_worker_ends_when_what_is_below_fails(
+    tmp_path: Path, upper: bytes, workers: Workers, early: bool
+) -> None:
+    below: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    if early:
+        below.set_result(False)
+    (tmp_path / "t").mkdir()
+    lower = [tmp_path / "lower"]
+
+    def fail(_: int) -> None:
+        if not below.done():
+            below.set_result(False)
+
+    with pytest.raises(Internal, match="ended with exit code -9"):
+        await unpack_layer(
+            tmp_path / "blob",
+            TAR,
+            tmp_path / "t",
+            diff_id=digest(upper),
+            lower=lower,
+            below=below,
+            workers=workers,
+            on_progress=fail,
+        )
 
 
 def test_workers_end_with_a_daemon_that_is_killed(tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""Layers that are unpacked side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.unit.images.unpack import archives
+
+from podyard.errors import DataLoss
+from podyard.images.manifest import chain_ids
+from podyard.images.records import ImageRecords
+from podyard.images.snapshots import Snapshots
+from podyard.state.database import Database
+
+TAR = "application/vnd.oci.image.layer.v1.tar"
+
+LAYERS = [
+    archives.folder(b"d", mode=0o711) + archives.file(b"d/0") + archives.END,
+    archives.file(b"d/1") + archives.END,
+    archives.file(b"d/2") + archives.END,
+]
+"""Only the lowest has the directory."""
+DIFF_IDS = [archives.digest(layer) for layer in LAYERS]
+CHAIN = chain_ids(DIFF_IDS)
+
+
+@pytest.fixture
+async def snapshots(tmp_path: Path) -> AsyncIterator[Snapshots]:
+    for number, layer in enumerate(LAYERS):
+        (tmp_path / f"blob{number}").write_bytes(layer)
+    (tmp_path / "images").mkdir()
+    database = Database(tmp_path / "state.db")
+    made = Snapshots(tmp_path / "images", ImageRecords(database))
+    await made.start()
+    yield made
+    await made.close()
+    database.close()
+
+
+async def unpack(snapshots: Snapshots, folder: Path, position: int, diff_id: str = "") -> bool:
+    blob, diff_id = folder / f"blob{position}", diff_id or DIFF_IDS[position]
+    return await snapshots.unpack(blob, TAR, CHAIN[: position + 1], diff_id)
+
+
+@pytest.mark.host
+async def test_layers_that_are_begun_together_wait_for_what_they_need(snapshots: Snapshots, tmp_path: Path) -> None:
+    # The lowest one's content comes late.
+    (tmp_path / "blob0").unlink()
+    os.mkfifo(tmp_path / "blob0")
+    tasks = []
+    for position in range(3):
+        tasks.append(asyncio.create_task(unpack(snapshots, tmp_path, position)))
+        await snapshots.begun(CHAIN[position])
+    await asyncio.to_thread((tmp_path / "blob0").write_bytes, LAYERS[0])
+    assert await asyncio.gather(*tasks) == [True, True, True]
+    modes = [(path / "d").stat().st_mode & 0o777 for path in snapshots.lower_dirs(CHAIN)]
+    assert modes == [0o711] * 3
+    assert snapshots.strays() == []
+
+
+@pytest.mark.host
+async def test_what_stands_on_a_layer_that_fails_can_be_unpacked_again(snapshots: Snapshots, tmp_path: Path) -> None:
+    wrong = asyncio.create_task(unpack(snapshots, tmp_path, 0, DIFF_IDS[1]))
+    await snapshots.begun(CHAIN[0])
+    upper = asyncio.create_task(unpack(snapshots, tmp_path, 1))
+    await snapshots.begun(CHAIN[1])
+    top = asyncio.create_task(unpack(snapshots, tmp_path, 2))
+    with pytest.raises(DataLoss):
+        await wrong
+    assert [await upper, await top] == [False, False]
+    # Without what is below it does not even begin.
+    assert not await unpack(snapshots, tmp_path, 1)
+    assert (snapshots.strays(), list(snapshots.records())) == ([], [])
+    for position in range(3):
+        assert await unpack(snapshots, tmp_path, position)
+    assert all(chain_id in snapshots for chain_id in CHAIN)
