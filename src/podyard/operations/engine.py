@@ -97,7 +97,8 @@ class Engine:
         for found in self._journal.interrupted():
             try:
                 operation = build[found.kind](found.input)
-                problems += await self._recover_one(operation, found)
+                with Trace(str(operation)).active():
+                    problems += await self._recover_one(operation, found)
             except Exception as error:
                 logger.exception("cannot recover %s of %s", found.kind, found.subject)
                 problems.append(f"{found.kind} of {found.subject}: {error}")
