@@ -111,9 +111,12 @@ def _config(saved: Saved) -> dict[str, Any]:
 
 def _written(saved: Saved, deleted: list[str]) -> Iterator[tuple[Path, str]]:
     """What stands in the writable layer, without overlayfs' marks; what these say was deleted goes to ``deleted``."""
+    opaque: set[Path] = set()
     for folder, folders, files in os.walk(saved.upper):
         relative = Path(folder).relative_to(saved.upper)
-        if relative.parts and _is_opaque(folder):
+        # What stands in a directory that was made anew was made anew, too, and has no mark of its own.
+        if relative.parts and (relative.parent in opaque or _is_opaque(folder)):
+            opaque.add(relative)
             kept = {*folders, *files}
             deleted += [str(relative / name) for name in _below(saved.lower, relative) if name not in kept]
         for name in sorted((*folders, *files)):

@@ -69,6 +69,14 @@ def test_a_directory_made_anew_has_lost_what_all_layers_had_in_it(saved: Saved, 
     assert written(saved, tmp_path / "x.tar") == (["etc", "etc/kept"], ["etc/a", "etc/b"])
 
 
+def test_so_has_a_directory_in_one_that_was_made_anew(saved: Saved, tmp_path: Path) -> None:
+    (saved.lower[0] / "etc" / "ssl").mkdir(parents=True)
+    (saved.lower[0] / "etc" / "ssl" / "old").touch()
+    opaque(saved.upper / "etc")
+    (saved.upper / "etc" / "ssl").mkdir()
+    assert written(saved, tmp_path / "x.tar") == (["etc", "etc/ssl"], ["etc/ssl/old"])
+
+
 def test_a_link_in_a_layer_leads_nowhere(saved: Saved, tmp_path: Path) -> None:
     (saved.lower[0] / "d").symlink_to(tmp_path)
     opaque(saved.upper / "d" / "outside")
