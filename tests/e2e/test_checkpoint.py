@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support import saving
 from tests.support.images import Images
 from tests.support.patience import PATIENCE
 from tests.support.pods import Kit
@@ -20,25 +21,12 @@ from podyard.client import Client
 from podyard.cri import api
 from podyard.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 
-SAVING = """#!/bin/sh
-# Saves what can be seen of a checkpoint, and is runc otherwise.
-case " $* " in
-*" checkpoint "*)
-    for word; do case "$word" in --image-path=*) echo pages > "${word#--image-path=}/pages-1.img" ;; esac; done
-    exit 0 ;;
-esac
-exec runc "$@"
-"""
-
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podyard]:
     """A podyard with a second handler, whose OCI runtime saves containers without CRIU."""
     folder = tmp_path_factory.mktemp("checkpoint")
-    script = folder / "saving-runc"
-    script.write_text(SAVING)
-    script.chmod(0o755)
-    server = Podyard(folder / "own", **{"runtime.handlers.saving": {"path": str(script)}})
+    server = Podyard(folder / "own", **{"runtime.handlers.saving": {"path": str(saving.install(folder))}})
     server.bridge, server.subnet = "pytest-p5", "10.252.0.0/16"
     server.start()
     try:
@@ -144,12 +132,3 @@ async def test_what_cannot_be_is_refused(kit: Kit, tmp_path: Path) -> None:
         await runtime.checkpoint_container(running, "x.tar")
     with pytest.raises(NotFound, match="no directory"):
         await runtime.checkpoint_container(running, str(tmp_path / "none" / "x.tar"))
-
-
-async def test_whole_pods_are_not_built(kit: Kit, tmp_path: Path) -> None:
-    call = kit.client.runtime.call
-    sandbox_id = await sandbox(kit)
-    with pytest.raises(Unimplemented, match="one by one"):
-        await call("CheckpointPod", api.CheckpointPodRequest(pod_sandbox_id=sandbox_id, output_path=str(tmp_path)))
-    with pytest.raises(Unimplemented, match="one by one"):
-        await call("RestorePod", api.RestorePodRequest(checkpoint_path=str(tmp_path / "x.tar")))

@@ -5029,7 +5029,7 @@ Global___CheckpointContainerResponse: _TypeAlias = CheckpointContainerResponse  
 
 @_typing.final
 class CheckpointPodRequest(_message.Message):
-    """Which sandbox to save, and where."""
+    """Which sandbox to save, and where. The call's deadline is the limit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -5059,7 +5059,7 @@ class CheckpointPodRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     pod_sandbox_id: _builtins.str
     output_path: _builtins.str
-    """Where the archive goes, on the host."""
+    """An empty directory of the host: what is written is the runtime's own affair."""
     @_builtins.property
     def container_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The containers to save with it; empty: all that run."""
@@ -5101,7 +5101,7 @@ Global___CheckpointPodResponse: _TypeAlias = CheckpointPodResponse  # noqa: Y015
 
 @_typing.final
 class RestorePodRequest(_message.Message):
-    """An archive to bring back to life."""
+    """A checkpoint to bring back to life."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -5131,7 +5131,7 @@ class RestorePodRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     CONTAINER_CONFIGS_FIELD_NUMBER: _builtins.int
     checkpoint_path: _builtins.str
-    """The archive, on the host."""
+    """The directory that it was written to."""
     runtime_handler: _builtins.str
     @_builtins.property
     def config(self) -> Global___PodSandboxConfig:
@@ -5143,7 +5143,7 @@ class RestorePodRequest(_message.Message):
 
     @_builtins.property
     def container_configs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContainerConfig]:
-        """Of the containers to restore, found in the archive by name."""
+        """Of the containers to restore, found in the checkpoint by name."""
 
     def __init__(
         self,
@@ -5189,7 +5189,7 @@ Global___RestorePodResponse: _TypeAlias = RestorePodResponse  # noqa: Y015
 
 @_typing.final
 class RestoredContainer(_message.Message):
-    """A container of the archive, and its id here."""
+    """A container of the checkpoint, and its id here."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

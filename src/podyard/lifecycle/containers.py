@@ -39,6 +39,13 @@ def check_may_change(container: Container) -> None:
         raise FailedPrecondition(
             f"container {container.id[:12]} is {container.state}: only one that is created or runs has limits to change"
         )
+    if is_to_be_restored(container):
+        raise FailedPrecondition(f"container {container.id[:12]} is restored when it is started: start it first")
+
+
+def is_to_be_restored(container: Container) -> bool:
+    """Whether it has no process yet, because its start brings back those of a checkpoint."""
+    return container.state == "created" and bool(container.restored_from) and container.process is None
 
 
 def started(container: Container, at: int) -> Container:

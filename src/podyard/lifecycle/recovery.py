@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from podyard.lifecycle.containers import is_to_be_restored
 from podyard.model.records import Container
 
 Action = Literal["nothing", "record exit", "watch monitor", "watch process", "lost"]
@@ -22,7 +23,8 @@ class Found:
 
 def decide(container: Container, found: Found) -> tuple[Action, str]:
     """What to do with a container after a restart, and why."""
-    if container.state == "exited":
+    to_come = is_to_be_restored(container) and found.same_boot and not found.exit_written
+    if container.state == "exited" or to_come:
         return "nothing", ""
     if found.exit_written and found.same_boot:
         return "record exit", ""

@@ -68,6 +68,17 @@ def pin_of_process(folder: Path, kind: str, pid: int) -> None:
     _bind(f"/proc/{pid}/ns/{_PROC_NAMES[kind]}", folder / kind)
 
 
+def set_hostname(pin: Path, hostname: str) -> None:
+    """Set the host name of a pinned UTS namespace. Blocks; raises OSError when there is none at ``pin``."""
+
+    def enter_and_set() -> None:
+        with pin.open("rb") as file:
+            libc.setns(file.fileno(), libc.CLONE_NEWUTS)
+        socket.sethostname(hostname)
+
+    _in_a_thread(enter_and_set)
+
+
 def unpin(folder: Path) -> None:
     """Take away all pins in ``folder``, and the folder. What is not there is fine."""
     mounts.remove_tree(folder)

@@ -53,8 +53,11 @@ class Monitor:
         tty: bool = False,
         stdin: bool = False,
         stdin_once: bool = False,
+        restore: Path | None = None,
     ) -> Process:
         """Create a container from its bundle: its first process waits to be started.
+
+        ``restore``: a directory with CRIU's images of its processes, which run at once; CRIU's log goes to the bundle.
 
         Raises Internal with the OCI runtime's own words when it cannot.
         """
@@ -72,6 +75,10 @@ class Monitor:
         argv += ["--terminal"] if tty else []
         argv += ["--stdin"] if stdin else []
         argv += ["--leave-stdin-open"] if stdin and not stdin_once else []
+        if restore is not None:
+            argv += ["--restore", str(restore)]
+            for option in runtime.CRIU_OPTIONS:
+                argv += ["--runtime-opt", option]
         pid = await _sync(argv, bundle)
         monitor_pid = int((bundle / "monitor-pid").read_text(encoding="ascii"))
         return Process(

@@ -22,6 +22,9 @@ REFUSED = ("invalid argument", "numerical result out of range", "permission deni
 NO_CRIU = ("unknown command", "not implemented", "not supported", "without criu")
 """How runtimes word it when they were built without CRIU."""
 
+CRIU_OPTIONS = ("--tcp-established", "--ext-unix-sk", "--file-locks")
+"""What of a process' surroundings is saved and restored too, instead of being a reason to refuse."""
+
 
 @dataclass(frozen=True)
 class OciRuntime:
@@ -86,13 +89,16 @@ class OciRuntime:
         DeadlineExceeded.
         """
         folders = [f"--image-path={images}", f"--work-path={work}"]
-        options = ["--leave-running", "--tcp-established", "--ext-unix-sk", "--file-locks"]
         try:
-            await self._verb("checkpoint", *folders, *options, container_id, limit=limit)
+            await self._verb("checkpoint", *folders, "--leave-running", *CRIU_OPTIONS, container_id, limit=limit)
         except Internal as error:
             if any(text in str(error).lower() for text in NO_CRIU):
                 raise Unimplemented(f"{self.path} was built without checkpoints (CRIU): {error}") from error
             raise FailedPrecondition(f"the container cannot be checkpointed on this host: {error}") from error
+
+    async def pause(self, container_id: str) -> None:
+        """Let none of a running container's processes run. Raises Internal with the runtime's own words."""
+        await self._verb("pause", container_id)
 
     async def resume(self, container_id: str) -> None:
         """Let a paused container go on. Raises Internal with the runtime's own words."""

@@ -9,16 +9,13 @@ from pathlib import Path
 
 import msgspec
 
-from podyard.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PodyardError
+from podyard.errors import AlreadyExists, InvalidArgument, NotFound
 from podyard.lifecycle import containers
 from podyard.linux import mounts
 from podyard.operations import Operation, Step
-from podyard.runtime import checkpoint_archive
+from podyard.runtime import checkpoint_archive, criu
 from podyard.runtime.context import Context
 from podyard.runtime.store import ContainerEntry
-
-LONGEST = 24 * 3600.0
-"""Seconds that a checkpoint can take when the request sets no limit."""
 
 
 class Journaled(msgspec.Struct, frozen=True):
@@ -53,7 +50,7 @@ class CheckpointContainer(Operation[None]):
         self.context = context
         self.subject = container_id
         self.location = Path(location)
-        self.limit = float(timeout) or LONGEST
+        self.limit = float(timeout) or criu.LONGEST
         entry = context.store.containers.get(container_id)
         self.within = entry.record.sandbox_id if entry else ""
         self.folder = context.paths.writable(container_id) / "checkpoint"
@@ -86,27 +83,12 @@ class CheckpointContainer(Operation[None]):
         """Let the OCI runtime and CRIU write the processes' images."""
         entry = self._entry()
         containers.check_is_running(entry.record)
-        for folder in (self._images, self._work):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        runtime = self.context.runtime(entry.record.runtime)
-        try:
-            await runtime.checkpoint(self.subject, self._images, self._work, limit=self.limit)
-        except FailedPrecondition as error:
-            raise FailedPrecondition(f"{error}{self._criu_errors()}") from error
+        await criu.save(self.context, entry, self._images, self._work, limit=self.limit)
 
     async def discard(self) -> None:
         """Remove what was saved, and let the container go on if CRIU has left it stopped."""
         await self.remove_working_files()
-        entry = self.context.store.containers.get(self.subject)
-        if entry is None or entry.record.state != "running":
-            return
-        runtime = self.context.runtime(entry.record.runtime)
-        try:
-            if await runtime.state(self.subject) == "paused":
-                await runtime.resume(self.subject)
-        except PodyardError:
-            if not entry.ended.is_set():
-                raise
+        await criu.let_go(self.context, self.subject)
 
     async def write(self) -> None:
         """The archive of all that there is."""
@@ -151,12 +133,3 @@ class CheckpointContainer(Operation[None]):
         if entry is None:
             raise NotFound(f"container {self.subject[:12]} was removed before it was checkpointed")
         return entry
-
-    def _criu_errors(self) -> str:
-        """What CRIU's log says went wrong, in its last words."""
-        try:
-            lines = (self._work / "dump.log").read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            return ""
-        errors = [line for line in lines if "Error" in line]
-        return f"; CRIU's log: {' | '.join(errors[-3:])}" if errors else ""

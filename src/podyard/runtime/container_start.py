@@ -6,20 +6,26 @@ from collections.abc import Sequence
 
 from podyard.errors import NotFound, PodyardError
 from podyard.lifecycle import containers
+from podyard.oci.monitor import CREATE_LIMIT
 from podyard.operations import Operation, Step
+from podyard.runtime import container_restore
 from podyard.runtime.context import Context, now
 from podyard.runtime.store import ContainerEntry
 
 
 class StartContainer(Operation[None]):
-    """Let a created container's process become its program."""
+    """Let a created container's process become its program, or bring back those of a checkpoint.
+
+    ``repeated``: after a crash, which may have come when all was done, or the container was removed since.
+    """
 
     kind = "StartContainer"
     policy = "finish"
 
-    def __init__(self, context: Context, container_id: str) -> None:
+    def __init__(self, context: Context, container_id: str, *, repeated: bool = False) -> None:
         self.context = context
         self.subject = container_id
+        self.repeated = repeated
         entry = context.store.containers.get(container_id)
         self.within = entry.record.sandbox_id if entry else ""
 
@@ -27,7 +33,8 @@ class StartContainer(Operation[None]):
         return self.subject.encode()
 
     def steps(self) -> Sequence[Step]:
-        return [Step("starting the process", self.start)]
+        # A process that is restored has to be made first.
+        return [Step("starting the process", self.start, limit=CREATE_LIMIT + 60)]
 
     def result(self) -> None:
         return None
@@ -35,6 +42,8 @@ class StartContainer(Operation[None]):
     async def start(self) -> None:
         """Start it; what cannot be started has exited with StartError. Stands a repetition after a crash."""
         entry = self.context.store.containers.get(self.subject)
+        if self.repeated and (entry is None or entry.record.state != "created"):
+            return
         if entry is None:
             raise NotFound(f"container {self.subject[:12]} was removed before it was started")
         with entry.starting():
@@ -44,11 +53,17 @@ class StartContainer(Operation[None]):
         containers.check_may_start(entry.record)
         runtime = self.context.runtime(entry.record.runtime)
         began = now()  # before the start: a short process may have ended when it returns
+        record = entry.record
         try:
-            if await runtime.state(self.subject) == "created":
+            if containers.is_to_be_restored(record):
+                record = await container_restore.restore(self.context, entry)
+            elif await runtime.state(self.subject) == "created":
                 await runtime.start(self.subject)
         except PodyardError as error:
             self.context.store.save_container(containers.start_failed(entry.record, error, now()))
             self.context.watcher.on_exit(self.subject)
             raise
-        self.context.store.save_container(containers.started(entry.record, began))
+        if record is entry.record:
+            self.context.store.save_container(containers.started(record, began))
+        else:
+            self.context.watcher.watch(self.context.store.save_container(containers.started(record, began)))

@@ -6,10 +6,10 @@ import asyncio
 import signal
 from collections.abc import Sequence
 
-from podyard.lifecycle import signals
+from podyard.lifecycle import containers, signals
 from podyard.operations import Operation, Step
 from podyard.runtime import process
-from podyard.runtime.context import Context
+from podyard.runtime.context import Context, now
 
 LONGEST = 10 * 365 * 24 * 3600.0
 """Seconds that a grace period can have: what is more is cut to this."""
@@ -76,6 +76,10 @@ class StopContainer(Operation[None]):
     async def kill(self) -> None:
         """Kill what has not ended and wait until its end is recorded."""
         entry = self.entry
+        if entry is not None and containers.is_to_be_restored(entry.record):
+            never = containers.exited(entry.record, containers.SIGKILL_EXIT, now(), oom_killed=False)
+            self.context.store.save_container(never)
+            self.context.watcher.on_exit(self.subject)
         if entry is None or entry.record.process is None:
             return
         if not entry.ended.is_set():

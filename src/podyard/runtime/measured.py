@@ -42,7 +42,7 @@ def container(context: Context, entry: ContainerEntry) -> ContainerTarget:
 
 def has_process(entry: ContainerEntry) -> bool:
     """Whether there is something to measure."""
-    return entry.record.state != "exited"
+    return entry.record.state != "exited" and entry.record.process is not None
 
 
 def _sandbox(context: Context, entry: SandboxEntry, members: Sequence[ContainerEntry]) -> SandboxTarget:

@@ -22,10 +22,13 @@ from podyard.runtime import process
 from podyard.runtime.container_checkpoint import CheckpointContainer
 from podyard.runtime.container_create import CreateContainer
 from podyard.runtime.container_remove import ReapContainer, RemoveContainer
+from podyard.runtime.container_restore import RestoreContainer
 from podyard.runtime.container_start import StartContainer
 from podyard.runtime.container_stop import StopContainer
 from podyard.runtime.container_update import UpdateContainerResources
 from podyard.runtime.context import Context
+from podyard.runtime.sandbox_checkpoint import CheckpointPod
+from podyard.runtime.sandbox_restore import RestorePod
 from podyard.runtime.sandbox_run import RunPodSandbox
 from podyard.runtime.sandbox_stop import RemovePodSandbox, StopPodSandbox
 from podyard.runtime.sandbox_update import UpdatePodSandboxResources
@@ -39,12 +42,15 @@ def builders(context: Context) -> dict[str, Callable[[bytes], Operation[Any]]]:
     return {
         "RunPodSandbox": lambda data: RunPodSandbox.from_journal(context, data),
         "CreateContainer": lambda data: CreateContainer.from_journal(context, data),
-        "StartContainer": lambda data: StartContainer(context, data.decode()),
+        "RestoreContainer": lambda data: RestoreContainer.from_journal(context, data),
+        "StartContainer": lambda data: StartContainer(context, data.decode(), repeated=True),
         "StopContainer": lambda data: StopContainer(context, data.decode(), 0),
         "RemoveContainer": lambda data: RemoveContainer(context, data.decode()),
         "ReapContainer": lambda data: ReapContainer(context, data.decode()),
         "UpdateContainerResources": lambda data: UpdateContainerResources.from_journal(context, data),
         "CheckpointContainer": lambda data: CheckpointContainer.from_journal(context, data),
+        "CheckpointPod": lambda data: CheckpointPod.from_journal(context, data),
+        "RestorePod": lambda data: RestorePod.from_journal(context, data),
         "UpdatePodSandboxResources": lambda data: UpdatePodSandboxResources.from_journal(context, data),
         "StopPodSandbox": lambda data: StopPodSandbox(context, data.decode()),
         "RemovePodSandbox": lambda data: RemovePodSandbox(context, data.decode()),

@@ -83,6 +83,17 @@ def test_what_a_restart_does(
 
 
 @pytest.mark.parametrize(
+    ("same_boot", "written", "action"),
+    [(True, False, "nothing"), (True, True, "record exit"), (False, False, "lost")],
+)
+def test_a_container_that_is_to_be_restored_goes_on_waiting(same_boot: bool, written: bool, action: str) -> None:
+    waiting = replace(CREATED, restored_from="/checkpoint")
+    assert recovery.decide(waiting, recovery.Found(same_boot, False, False, written))[0] == action
+    with pytest.raises(FailedPrecondition, match="start it first"):
+        containers.check_may_change(waiting)
+
+
+@pytest.mark.parametrize(
     ("text", "name", "number"),
     [
         ("SIGTERM", "SIGTERM", 15),
