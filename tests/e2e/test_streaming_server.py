@@ -22,6 +22,7 @@ from podyard.errors import FailedPrecondition, InvalidArgument, PodyardError
 from podyard.wire.remotecommand import Status
 
 LIMIT = 30.0 * PATIENCE
+SESSIONS = 200
 
 
 @pytest.fixture
@@ -272,27 +273,45 @@ async def test_a_restart_ends_sessions_and_urls_and_nothing_else(kit: Kit, podya
         await read_until(session, b"got still here\n")
 
 
-async def test_nothing_is_left_of_sessions_however_they_end(kit: Kit, podyard: Podyard) -> None:
-    container_id = await running(kit, "sleep 1000", stdin=True)
+async def test_two_hundred_commands_at_once_of_which_nothing_is_left(kit: Kit, podyard: Podyard) -> None:
+    container_id = await running(kit, "sleep 1000")
     bundle = podyard.run / "bundles" / container_id
     await kit.exec(container_id, "true")
     before, word = descriptors(podyard), f"49{os.getpid()}"
+    up, all_up = 0, asyncio.Event()
 
     async def one(number: int) -> None:
-        url = await exec_url(kit, container_id, "sh", "-c", f"echo $0; cat; sleep {word}", str(number), stdin=True)
+        nonlocal up
+        script = f"echo up; [ $0 -lt 20 ] && yes; cat; sleep {word}"
+        url = await exec_url(kit, container_id, "sh", "-c", script, str(number), stdin=True)
         async with spdy_session(url) as client:
-            streams = [client.open(streamtype=kind) for kind in ("error", "stdin", "stdout")]
-            if number % 3 == 0:
+            _, stdin, stdout = (client.open(streamtype=kind) for kind in ("error", "stdin", "stdout"))
+            if number % 10 == 9:
                 return  # at once
-            async with asyncio.timeout(2 * LIMIT):
-                while b"\n" not in client.data[streams[2]]:
+            async with asyncio.timeout(4 * LIMIT):
+                while b"\n" not in client.data[stdout]:
                     await client.step()
+                up += 1
+                if up == SESSIONS - SESSIONS // 10:
+                    all_up.set()
+                # Some have more to say, and nobody reads it.
+                await all_up.wait()
+                await others_done.wait()
             if number % 3 == 1:
                 client.answer.writer.transport.abort()
-            else:
-                client.send(streams[1], b"x" * 100_000, fin=True)
+            elif number % 3 == 2:
+                client.send(stdin, b"x" * 100_000, fin=True)
 
-    await asyncio.gather(*(one(number) for number in range(30)))
+    others_done = asyncio.Event()
+    sessions = [asyncio.create_task(one(number)) for number in range(SESSIONS)]
+    async with asyncio.timeout(4 * LIMIT):
+        await all_up.wait()
+        async with kit.client.runtime.exec(container_id, ["cat"], stdin=True) as session:
+            for number in range(100):
+                await session.stdin.write(b"%d\n" % number)
+                await read_until(session, b"%d\n" % number)
+    others_done.set()
+    await asyncio.gather(*sessions)
     await until(lambda: not processes(word))
     await until(lambda: descriptors(podyard) <= before)
     await until(lambda: not list(bundle.glob("exec-*")))
