@@ -12,6 +12,9 @@ from podyard.runtime.context import now
 from podyard.runtime.sandbox_stop import RemovePodSandbox, StopPodSandbox
 from podyard.runtime.store import SandboxEntry, sandbox_name
 
+STATUSES_LIMIT = 8 << 20
+"""Bytes of the containers' statuses in a sandbox' status: clients take answers of 16 MiB, with all that is in them."""
+
 
 class SandboxCalls(Calls):
     """RunPodSandbox to RemovePodSandbox, status and list."""
@@ -45,16 +48,17 @@ class SandboxCalls(Calls):
         return api.RemovePodSandboxResponse()
 
     async def PodSandboxStatus(self, request: api.PodSandboxStatusRequest) -> api.PodSandboxStatusResponse:
-        """A sandbox in full, with its containers."""
+        """A sandbox in full, with its containers.
+
+        Where they are too many, neither they nor the time are told: to a kubelet that means to ask for each.
+        """
         entry = self._store.sandbox(request.pod_sandbox_id)
         response = api.PodSandboxStatusResponse(
             status=messages.sandbox_status(entry.record, entry.config),
-            containers_statuses=[
-                messages.container_status(container.record, container.config)
-                for container in self._store.containers_of(entry.record.id)
-            ],
-            timestamp=now(),
+            containers_statuses=self._statuses(entry.record.id),
         )
+        if response.containers_statuses or not self._store.containers_of(entry.record.id):
+            response.timestamp = now()
         if request.verbose:
             response.info.update(self._sandbox_info(entry))
         return response
@@ -71,6 +75,18 @@ class SandboxCalls(Calls):
         ]
         found.sort(key=lambda entry: entry.record.created_at, reverse=True)
         return api.ListPodSandboxResponse(items=[entry.message for entry in found])
+
+    def _statuses(self, sandbox_id: str) -> list[api.ContainerStatus]:
+        """Those of a sandbox's containers; none where they have more than STATUSES_LIMIT bytes."""
+        found: list[api.ContainerStatus] = []
+        size = 0
+        for container in self._store.containers_of(sandbox_id):
+            status = messages.container_status(container.record, container.config)
+            size += status.ByteSize()
+            if size > STATUSES_LIMIT:
+                return []
+            found.append(status)
+        return found
 
     def _sandbox_info(self, entry: SandboxEntry) -> dict[str, str]:
         record, paths = entry.record, self._context.paths
