@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 from tests.support.images import Images
-from tests.support.patience import PATIENCE
+from tests.support.node import WAIT_LIMIT, Node, conditions, container, reason
 from tests.support.pods import Kit
 from tests.support.servers import Server
 
-WAIT_LIMIT = 30 * PATIENCE
 POD = """
 apiVersion: v1
 kind: Pod
@@ -72,105 +64,15 @@ MISSING = """
 PODS = {"web": WEB, "sick": SICK, "done": DONE, "crashing": CRASHING, "missing": MISSING}
 
 
-class Node:
-    """podyard node as a process on one endpoint."""
-
-    def __init__(self, server: Server, folder: Path, images: Images) -> None:
-        self.manifests = folder / "manifests"
-        self.manifests.mkdir()
-        self.log = folder / "node.log"
-        self._server = server
-        self._folder = folder
-        self._images = images
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def write(self, name: str, spec: str) -> None:
-        """Rename a manifest into place."""
-        missing = f"{self._images.registry}/no-such-image:1"
-        text = POD.format(name=name) + spec.format(image=self._images.busybox, missing=missing)
-        temporary = self.manifests / f".{name}"
-        temporary.write_text(text)
-        temporary.rename(self.manifests / f"{name}.yaml")
-
-    def start(self, *more: str) -> None:
-        argv = [sys.executable, "-m", "podyard", "node", "--pod-manifest-path", str(self.manifests)]
-        argv += ["--container-runtime-endpoint", self._server.endpoint, "--log-level", "debug", *more]
-        environment = {
-            **os.environ,
-            "PODYARD_POD_ROOT": str(self._folder / "pods"),
-            "PODYARD_LOG_ROOT": str(self._folder / "logs"),
-        }
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(argv, stdout=log, stderr=log, env=environment, cwd="/")
-
-    def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-
-    def terminate(self) -> int:
-        assert self._process is not None
-        self._process.terminate()
-        return self._process.wait(timeout=20 * PATIENCE)
-
-    async def get(self, path: str) -> tuple[int, str]:
-        """What the node's API answers."""
-        connector = aiohttp.UnixConnector(str(self._folder / "node.sock"))
-        async with (
-            aiohttp.ClientSession(connector=connector) as session,
-            session.get(f"http://node{path}") as response,
-        ):
-            return response.status, await response.text()
-
-    async def pods(self) -> dict[str, dict[str, Any]]:
-        """The Pods by name."""
-        status, text = await self.get("/pods")
-        assert status == 200, text
-        return {pod["metadata"]["name"]: pod for pod in json.loads(text)["items"]}
-
-    async def until(self, what: Callable[[dict[str, dict[str, Any]]], bool]) -> dict[str, dict[str, Any]]:
-        """Wait until the Pods are as wanted."""
-        deadline = time.monotonic() + WAIT_LIMIT
-        pods: dict[str, dict[str, Any]] = {}
-        while time.monotonic() < deadline:
-            assert self._process is not None
-            assert self._process.poll() is None, self.log.read_text()[-5000:]
-            try:
-                pods = await self.pods()
-            except aiohttp.ClientConnectorError:
-                pods = {}  # it has just been started
-            if pods and what(pods):
-                return pods
-            await asyncio.sleep(0.2)
-        raise AssertionError(f"{json.dumps(pods, indent=1)[-6000:]}\n{self.log.read_text()[-6000:]}")
-
-
 @pytest.fixture
-async def node(kit: Kit, server: Server, images: Images) -> AsyncIterator[Node]:
-    node = Node(server, kit.folder, images)
+async def node(kit: Kit, server: Server) -> AsyncIterator[Node]:
+    node = Node(server, kit.folder)
     yield node
-    for path in node.manifests.iterdir():
-        path.unlink()
-    deadline = time.monotonic() + WAIT_LIMIT
-    while await kit.client.runtime.list_pod_sandbox() and time.monotonic() < deadline:
-        await asyncio.sleep(0.2)
-    assert node.terminate() == 0
-    assert not await kit.client.runtime.list_pod_sandbox(), node.log.read_text()[-6000:]
+    await node.close(kit.client)
 
 
-def conditions(pod: dict[str, Any]) -> dict[str, str]:
-    return {one["type"]: one["status"] for one in pod["status"]["conditions"]}
-
-
-def container(pod: dict[str, Any], name: str = "main") -> dict[str, Any]:
-    (found,) = [one for one in pod["status"]["containerStatuses"] if one["name"] == name]
-    return dict(found)
-
-
-def reason(pod: dict[str, Any], name: str = "main") -> str:
-    """The one word that kubectl shows of a container."""
-    ((state, more),) = container(pod, name)["state"].items()
-    return more.get("reason", "") if state != "running" else "Running"
+def manifest(name: str, spec: str, images: Images) -> str:
+    return POD.format(name=name) + spec.format(image=images.busybox, missing=f"{images.registry}/no-such-image:1")
 
 
 def ids(pods: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -183,9 +85,11 @@ def ids(pods: dict[str, dict[str, Any]]) -> dict[str, str]:
     }
 
 
-async def test_a_directory_of_manifests_through_changes_and_the_agents_death(node: Node, kit: Kit) -> None:
+async def test_a_directory_of_manifests_through_changes_and_the_agents_death(
+    node: Node, kit: Kit, images: Images
+) -> None:
     for name, spec in PODS.items():
-        node.write(name, spec)
+        node.write(name, manifest(name, spec, images))
     (node.manifests / "broken.yaml").write_text(
         "apiVersion: v1\nkind: Pod\nmetadata: {name: broken}\nspec: {contaners: []}\n"
     )
@@ -215,7 +119,7 @@ async def test_a_directory_of_manifests_through_changes_and_the_agents_death(nod
     # Killed and started again, the agent finds all of them; none is started again for it.
     before = ids(pods)
     node.kill()
-    (node.manifests / "missing.yaml").unlink()
+    node.remove("missing")
     node.start()
     pods = await node.until(
         lambda pods: "missing" not in pods and conditions(pods["web"])["Ready"] == "True" and len(pods) == 4
@@ -229,8 +133,8 @@ async def test_a_directory_of_manifests_through_changes_and_the_agents_death(nod
     await kit.exec(web_id, "mv", "/pages/index.html", "/pages/other.html")
     pods = await node.until(lambda pods: conditions(pods["web"])["Ready"] == "False")
     assert (container(pods["web"], "web")["containerID"], reason(pods["web"], "web")) == (web_id, "Running")
-    (node.manifests / "sick.yaml").unlink()
-    node.write("crashing", CRASHING.replace("exit 4", "sleep 1000"))
+    node.remove("sick")
+    node.write("crashing", manifest("crashing", CRASHING.replace("exit 4", "sleep 1000"), images))
     pods = await node.until(
         lambda pods: (
             "sick" not in pods

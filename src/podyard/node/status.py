@@ -77,6 +77,8 @@ def pod_status(record: Record, now: float) -> dict[str, Any]:
     if inits:
         status["initContainerStatuses"] = [one.status for one in inits]
     status["containerStatuses"] = [one.status for one in mains]
+    if ephemeral := [_container(record, container).status for container in record.pod.spec.ephemeral_containers]:
+        status["ephemeralContainerStatuses"] = ephemeral
     status["qosClass"] = qos_class(record.pod)
     return status
 

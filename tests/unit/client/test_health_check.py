@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 
-import grpc
 import grpc.aio
 import pytest
+from tests.support.health import NOT_SERVING, SERVING, serving
 
 from podyard.client import health_check
-
-Answer = Callable[[bytes], Awaitable[bytes]]
-
-
-@asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[int]:
-    """A server with the health service; its port."""
-
-    async def check(request: bytes, context: object) -> bytes:
-        return await answer(request)
-
-    handler = grpc.method_handlers_generic_handler(
-        "grpc.health.v1.Health", {"Check": grpc.unary_unary_rpc_method_handler(check)}
-    )
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((handler,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield port
-    finally:
-        await server.stop(None)
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"\x08\x01", ""),
-        (b"\x08\x02", "the service 'shop' is NOT_SERVING"),
+        (SERVING, ""),
+        (NOT_SERVING, "the service 'shop' is NOT_SERVING"),
         (b"", "the service 'shop' is UNKNOWN"),
         (b"\x08\x09", "the service 'shop' is 9"),
         (b"\x08", "something else than a health status"),
