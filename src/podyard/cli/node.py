@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from podyard.cli.settings import current
-from podyard.errors import InvalidArgument, Unimplemented
+from podyard.errors import InvalidArgument
 
 PATH = click.Path(path_type=Path)
 VERSIONS = "v1,v1alpha2"
@@ -19,37 +20,53 @@ VERSIONS = "v1,v1alpha2"
 
 @click.command()
 @click.option("--pod-manifest-path", "manifests", type=PATH, metavar="DIR", help="Directory of Pod manifests.")
+@click.option("--manifest-url", "url", default="", metavar="URL", help="A manifest on an HTTP server.")
+@click.option("--manifest-url-header", "headers", multiple=True, metavar="NAME:VALUE", help="Sent to the URL; again.")
+@click.option("--kubeconfig", type=PATH, metavar="FILE", help="An API server: be a node of its cluster.")
+@click.option("--node-name", default="", metavar="NAME", help="The node's name there; by default the host's.")
+@click.option("--node-labels", "labels", default="", metavar="KEY=VALUE,...", help="The node's labels there.")
+@click.option(
+    "--register-with-taints", "taints", default="", metavar="KEY=VALUE:EFFECT,...", help="The taints of a new node."
+)
+@click.option("--max-pods", type=click.IntRange(1), metavar="N", help="How many Pods the node takes; by default 110.")
 @click.option("--container-runtime-endpoint", "runtime", metavar="ENDPOINT", help="The runtime's socket.")
 @click.option("--image-service-endpoint", "images", metavar="ENDPOINT", help="The image service's, if another.")
 @click.option(
     "--versions", default=VERSIONS, show_default=True, metavar="LIST", help="CRI versions that may be spoken."
 )
 @click.option("--api-socket", type=PATH, metavar="PATH", help="The node's own API; by default beside the pods' files.")
-@click.option("--kubeconfig", type=PATH, metavar="FILE", help="Not built yet: Pods come from the directory alone.")
 @click.option("--log-level", type=click.Choice(("debug", "info", "warning", "error")), default="info")
 def command(
     *,
     manifests: Path | None,
+    url: str,
+    headers: Sequence[str],
+    kubeconfig: Path | None,
+    node_name: str,
+    labels: str,
+    taints: str,
+    max_pods: int | None,
     runtime: str | None,
     images: str | None,
     versions: str,
     api_socket: Path | None,
-    kubeconfig: Path | None,
     log_level: str,
 ) -> None:
-    """Keep the Pods of a directory running, on any CRI runtime, in the foreground.
+    """Keep Pods running, on any CRI runtime, in the foreground.
 
     Every file in DIR whose name does not begin with a dot is a manifest of v1 Pods. Files may be added, changed and
-    removed at any time: their Pods are started, replaced and removed. Containers are probed and started again as
-    their Pods say. SIGTERM or Ctrl-C ends the agent; the Pods go on, and the next agent finds them.
+    removed at any time: their Pods are started, replaced and removed. A URL is asked every 20 seconds. With a
+    kubeconfig the host becomes a node of the cluster and runs the Pods that are bound to it, too; the node's name is
+    then added to those of its own Pods. Containers are probed and started again as their Pods say. SIGTERM or Ctrl-C
+    ends the agent; the Pods go on, and the next agent finds them.
 
-    The versions of the CRI are chosen at the start. When none can be spoken, nothing is started and the exit code
-    is 8. The API (GET /pods, /healthz, /readyz) is for root alone.
+    The versions of the CRI are chosen at the start. When none can be spoken, nothing is started, no node is
+    registered, and the exit code is 8. The API (GET /pods, /healthz, /readyz) is for root alone.
     """
-    if kubeconfig is not None:
-        raise Unimplemented("--kubeconfig: an API server cannot be followed yet; use --pod-manifest-path")
-    if manifests is None:
-        raise InvalidArgument("say where the manifests are: --pod-manifest-path DIR")
+    if manifests is None and not url and kubeconfig is None:
+        raise InvalidArgument(
+            "say where the Pods are: --pod-manifest-path DIR, --manifest-url URL or --kubeconfig FILE"
+        )
     settings = current()
     for chatty in ("asyncio", "grpc"):
         logging.getLogger(chatty).setLevel(logging.INFO)
@@ -58,19 +75,29 @@ def command(
     )
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from podyard import node
+    from podyard.node.cluster import flags
+    from podyard.node.cluster.node_object import MAX_PODS, Settings
     from podyard.pods.engine import LOG_ROOT, ROOT
 
     pod_root = settings.pod_root or ROOT
-    # An image endpoint counts only with its own runtime's: a setting elsewhere must not join two runtimes.
-    image_endpoint = images or (settings.image_endpoint if runtime is None else None)
-    asyncio.run(
-        node.run(
-            manifests,
-            runtime_endpoint=runtime or settings.runtime_endpoint,
-            image_endpoint=image_endpoint,
-            versions=[version.strip() for version in versions.split(",")],
-            pod_root=pod_root,
-            log_root=settings.log_root or LOG_ROOT,
-            api_socket=api_socket or pod_root.parent / "node.sock",
-        )
+    member = Settings(
+        name=flags.node_name(node_name),
+        labels=flags.parse_labels(labels),
+        taints=flags.parse_taints(taints),
+        max_pods=max_pods or MAX_PODS,
     )
+    options = node.Options(
+        manifests=manifests,
+        url=url,
+        headers=dict(flags.parse_header(header) for header in headers),
+        kubeconfig=kubeconfig,
+        node=member if kubeconfig is not None else None,
+        runtime_endpoint=runtime or settings.runtime_endpoint,
+        # An image endpoint counts only with its own runtime's: a setting elsewhere must not join two runtimes.
+        image_endpoint=images or (settings.image_endpoint if runtime is None else None),
+        versions=[version.strip() for version in versions.split(",")],
+        pod_root=pod_root,
+        log_root=settings.log_root or LOG_ROOT,
+        api_socket=api_socket or pod_root.parent / "node.sock",
+    )
+    asyncio.run(node.run(options))

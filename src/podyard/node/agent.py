@@ -1,38 +1,40 @@
-"""The agent: what the directory asks for and what runs are brought to agree, for as long as it runs."""
+"""The agent: what the sources ask for and what runs are brought to agree, for as long as it runs."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from podyard.errors import NotFound, PodyardError
+from podyard.errors import PodyardError
 from podyard.manifest.model import Pod
 from podyard.node.render import pod_object
-from podyard.node.source import MANIFEST_FILE, ManifestDirectory, Wanted
+from podyard.node.sources import Look, Sources
 from podyard.node.status import pod_status
+from podyard.node.wake import until_set
+from podyard.node.wanted import ORIGIN, Ending, Source
 from podyard.node.watch import RuntimeWatch
-from podyard.node.worker import Worker
+from podyard.node.worker import Farewell, Worker
 from podyard.pods import PodEngine, PodView
 from podyard.pods.restarts import BackOffPolicy
 
 logger = logging.getLogger(__name__)
 
 POLL = 1.0
-"""Seconds between two looks at the directory."""
+"""Seconds between two looks at the sources."""
 SWEEP = 10.0
 """Seconds between two looks for Pods that are the agent's and that nobody wants."""
 
 
 class Agent:
-    """Runs the Pods of a directory on one runtime."""
+    """Runs the Pods of its sources on one runtime."""
 
     def __init__(
         self,
         engine: PodEngine,
-        source: ManifestDirectory,
+        sources: Sequence[Source],
         watch: RuntimeWatch,
         *,
         host_ips: Sequence[str] = (),
@@ -41,14 +43,25 @@ class Agent:
         sweep: float = SWEEP,
     ) -> None:
         self._engine = engine
-        self._source = source
+        self._sources = Sources(sources)
         self._watch = watch
-        self._host_ips = host_ips
+        self._farewell: Farewell | None = None
         self._policy = back_off or BackOffPolicy()
         self._poll = poll
         self._sweep = sweep
-        self._workers: dict[str, Worker] = {}
-        self._problems: dict[str, str] = {}
+        self._news = asyncio.Event()
+        self.host_ips = host_ips
+        self.workers: dict[str, Worker] = {}
+        """By the Pods' full names."""
+        self.look: Look | None = None
+        """What the sources said last."""
+        self.on_event: Callable[[], None] = lambda: None
+        """Called when something was done for a Pod."""
+
+    def join(self, source: Source, farewell: Farewell) -> None:
+        """Take Pods from one source more, and tell ``farewell`` of those that are ended. Before ``run``."""
+        self._sources.add(source)
+        self._farewell = farewell
 
     @property
     def trouble(self) -> str:
@@ -62,15 +75,32 @@ class Agent:
             group.create_task(self._watch.events())
             group.create_task(self._follow(group))
 
+    def news(self) -> None:
+        """Look at the sources at once."""
+        self._news.set()
+
+    def owns(self, view: PodView) -> bool:
+        """Whether a Pod on the runtime is one of the sources'."""
+        return self._sources.owns(view)
+
+    def own_pods(self) -> dict[str, Pod]:
+        """The Pods of the node's own manifests that are to run, by full name: those of an API server have a uid."""
+        workers = self.workers.items()
+        return {
+            name: worker.pod
+            for name, worker in workers
+            if worker.pod is not None and not worker.ending and not worker.pod.metadata.uid
+        }
+
     async def pods(self) -> list[dict[str, Any]]:
-        """All wanted Pods with their status, as v1 Pods. Raises what the runtime answers when it cannot be asked."""
+        """All Pods with their status, as v1 Pods. Raises what the runtime answers when it cannot be asked."""
         views = {}
         for view in await self._engine.list():
-            if self._is_owned(view):
+            if self._sources.owns(view):
                 views[view.full_name] = view  # the newest comes last
         found = []
-        for name, worker in sorted(self._workers.items()):
-            record = worker.record(views.get(name), self._host_ips)
+        for name, worker in sorted(self.workers.items()):
+            record = worker.record(views.get(name), self.host_ips)
             if record is not None:
                 worker.told = pod_status(record, time.time())
                 found.append(pod_object(record.pod, record.view, worker.told))
@@ -79,58 +109,55 @@ class Agent:
     async def _follow(self, group: asyncio.TaskGroup) -> None:
         swept = float("-inf")
         while True:
-            wanted = await self._look()
-            if wanted is not None:
-                for name, pod in wanted.pods.items():
-                    self._want(name, pod, group)
-                for name, worker in self._workers.items():
-                    if name not in wanted.pods and not self._is_held(worker.pod, wanted):
-                        worker.want(None)
-                if time.monotonic() - swept > self._sweep and await self._sweep_away(wanted, group):
-                    swept = time.monotonic()
-            await asyncio.sleep(self._poll)
+            self._news.clear()
+            look = self.look = await self._sources.look()
+            for name, pod in look.pods.items():
+                self._want(name, pod, group)
+            for name, ending in look.ending.items():
+                self._end(name, ending, group)
+            for name, worker in self.workers.items():
+                if name not in look.pods and name not in look.left and not _is_held(worker.pod, look):
+                    worker.end(worker.grace)
+            if time.monotonic() - swept > self._sweep and await self._sweep_away(look, group):
+                swept = time.monotonic()
+            await until_set(self._news, self._poll)
 
-    async def _look(self) -> Wanted | None:
-        """What the directory says; None when it cannot be listed, and then all stays as it is."""
-        wanted: Wanted | None = None
-        try:
-            wanted = await asyncio.to_thread(self._source.look)
-        except NotFound as error:
-            problems = {"": f"{error}: what runs is left alone"}
-        else:
-            problems = wanted.problems
-        for file, problem in problems.items():
-            if self._problems.get(file) != problem:
-                logger.error("%s", problem)
-        self._problems = problems
-        return wanted
+    def _want(self, name: str, pod: Pod, group: asyncio.TaskGroup) -> None:
+        known = self.workers.get(name)
+        if known is None:
+            self._begin(name, pod, group)
+        elif not known.ending:  # else it is being removed, and a later look finds it gone
+            known.want(pod)
 
-    def _want(self, name: str, pod: Pod | None, group: asyncio.TaskGroup) -> None:
-        if (known := self._workers.get(name)) is not None:
-            if known.pod is not None:  # else it is being removed, and a later look finds it gone
-                known.want(pod)
-            return
+    def _end(self, name: str, ending: Ending, group: asyncio.TaskGroup) -> None:
+        worker = self.workers.get(name) or self._begin(name, ending.pod, group)
+        worker.end(ending.grace)
+
+    def _begin(self, name: str, pod: Pod | None, group: asyncio.TaskGroup) -> Worker:
         worker = Worker(
             self._engine,
             name,
             pod,
-            owned=self._is_owned,
+            owned=self._sources.owns,
             pause=self._watch.pause,
             back_off=self._policy,
+            farewell=self._farewell,
+            on_event=self.on_event,
         )
-        self._workers[name] = worker
+        self.workers[name] = worker
         group.create_task(self._work(worker))
+        return worker
 
     async def _work(self, worker: Worker) -> None:
         try:
             await worker.run()
         finally:
-            del self._workers[worker.full_name]
+            del self.workers[worker.full_name]
 
-    async def _sweep_away(self, wanted: Wanted, group: asyncio.TaskGroup) -> bool:
-        """Remove Pods of this directory whose manifest went while nobody looked. Whether the runtime could be asked.
+    async def _sweep_away(self, look: Look, group: asyncio.TaskGroup) -> bool:
+        """Remove Pods of the sources that went from them while nobody looked. Whether the runtime could be asked.
 
-        Those of a file that cannot be read now are left alone.
+        Those of an origin that cannot be asked now are left alone.
         """
         try:
             views = await self._engine.list()
@@ -138,14 +165,13 @@ class Agent:
             logger.debug("Pods that nobody wants are looked for later: %s", error)
             return False
         for view in views:
-            held = view.annotations.get(MANIFEST_FILE) in wanted.held
-            if self._is_owned(view) and not held and view.full_name not in self._workers:
-                self._want(view.full_name, None, group)
+            name = view.full_name
+            if not self._sources.owns(view) or look.holds(view.annotations[ORIGIN]):
+                continue
+            if name not in self.workers and name not in look.left:
+                self._end(name, Ending(None, None), group)
         return True
 
-    def _is_owned(self, view: PodView) -> bool:
-        return self._source.owns(view.annotations.get(MANIFEST_FILE, ""))
 
-    @staticmethod
-    def _is_held(pod: Pod | None, wanted: Wanted) -> bool:
-        return pod is not None and pod.metadata.annotations.get(MANIFEST_FILE) in wanted.held
+def _is_held(pod: Pod | None, look: Look) -> bool:
+    return pod is not None and look.holds(pod.metadata.annotations[ORIGIN])

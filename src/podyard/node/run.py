@@ -5,59 +5,98 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from podyard.client import Client
 from podyard.node.agent import Agent
 from podyard.node.api import served
+from podyard.node.cluster import Cluster
+from podyard.node.cluster.node_object import Settings
+from podyard.node.cluster.objects import ApiObjects
+from podyard.node.kube import KubeClient, load_kubeconfig
+from podyard.node.objects import FirstOf
 from podyard.node.source import ManifestDirectory
+from podyard.node.url import ManifestUrl
+from podyard.node.wanted import Source
 from podyard.node.watch import RuntimeWatch
 from podyard.pods import PodEngine
 from podyard.pods.host import read_host
+from podyard.pods.objects import ManifestObjects, Objects
 
 logger = logging.getLogger(__name__)
 
 
-async def run(
-    manifests: Path,
-    *,
-    runtime_endpoint: str,
-    image_endpoint: str | None,
-    versions: Sequence[str],
-    pod_root: Path,
-    log_root: Path,
-    api_socket: Path,
-) -> None:
-    """Run the Pods of a directory until SIGTERM or SIGINT; they go on then.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a node is to do. At least one of ``manifests``, ``url`` and ``kubeconfig`` is given."""
 
-    The versions of the CRI are chosen once, here. Raises EndpointError when none can be spoken, NotFound for the
-    directory, and what ``served`` raises; nothing was started then.
+    runtime_endpoint: str
+    image_endpoint: str | None
+    versions: Sequence[str]
+    pod_root: Path
+    log_root: Path
+    api_socket: Path
+    manifests: Path | None = None
+    """A directory."""
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Sent to the URL."""
+    kubeconfig: Path | None = None
+    node: Settings | None = None
+    """What the node is in the cluster that the kubeconfig leads to."""
+
+
+async def run(options: Options) -> None:
+    """Run the Pods of all sources until SIGTERM or SIGINT; they go on then.
+
+    The versions of the CRI are chosen once, here, before any node is registered. Raises EndpointError when none can be
+    spoken, NotFound for the directory, what ``load_kubeconfig`` and ``served`` raise; nothing was started then.
     """
-    source = ManifestDirectory(manifests)
-    await asyncio.to_thread(source.look)
+    name = options.node.name if options.node is not None else ""
+    directory = ManifestDirectory(options.manifests, name) if options.manifests is not None else None
+    if directory is not None:
+        await asyncio.to_thread(directory.look)
+    url = ManifestUrl(options.url, options.headers, node=name) if options.url else None
+    access = load_kubeconfig(options.kubeconfig) if options.kubeconfig is not None else None
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with await Client.connect(runtime_endpoint, image_endpoint, versions=versions) as client:
-        host = await asyncio.to_thread(read_host)
-        engine = PodEngine(client, pod_root, log_root=log_root, objects=source.objects)
-        agent = Agent(engine, source, RuntimeWatch(client), host_ips=host.ips)
-        async with served(agent, api_socket):
-            logger.info(
-                "node: pods of %s on %s (%s, images %s), API at %s",
-                source.path,
-                runtime_endpoint,
-                client.runtime_version,
-                client.image_version,
-                api_socket,
-            )
-            await _until(stop, agent)
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(
+            await Client.connect(options.runtime_endpoint, options.image_endpoint, versions=options.versions)
+        )
+        kube = await stack.enter_async_context(KubeClient(access)) if access is not None else None
+        sources: list[Source] = [source for source in (directory, url) if source is not None]
+        places: list[Objects] = [source.objects for source in (directory, url) if source is not None]
+        places.append(ApiObjects(kube) if kube is not None else ManifestObjects())
+        engine = PodEngine(client, options.pod_root, log_root=options.log_root, objects=FirstOf(places))
+        watch = RuntimeWatch(client)
+        agent = Agent(engine, sources, watch, host_ips=(await asyncio.to_thread(read_host)).ips)
+        works = [agent.run(), *([url.run()] if url is not None else [])]
+        if kube is not None and options.node is not None:
+            cluster = Cluster(kube, client, engine, agent, watch, settings=options.node, pod_root=options.pod_root)
+            works.append(cluster.run())
+        await stack.enter_async_context(served(agent, options.api_socket))
+        logger.info(
+            "node: on %s (%s, images %s), API at %s",
+            options.runtime_endpoint,
+            client.runtime_version,
+            client.image_version,
+            options.api_socket,
+        )
+        for source in (options.manifests, options.url, kube.server if kube is not None else ""):
+            if source:
+                logger.info("node: pods of %s", source)
+        await _until(stop, works)
 
 
-async def _until(stop: asyncio.Event, agent: Agent) -> None:
-    running = asyncio.create_task(agent.run())
+async def _until(stop: asyncio.Event, works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    running = asyncio.create_task(_together(works))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
     if running.done():
@@ -66,3 +105,9 @@ async def _until(stop: asyncio.Event, agent: Agent) -> None:
     running.cancel()
     await asyncio.wait((running,))
     logger.info("node: ended; the pods go on")
+
+
+async def _together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for work in works:
+            group.create_task(work)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import stat
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-
-from msgspec.structs import replace
 
 from podyard.errors import NotFound, PodyardError
 from podyard.manifest import Manifest, parse
 from podyard.manifest.model import Pod
 from podyard.manifest.source import MAX_BYTES
+from podyard.node.wanted import ORIGIN, Wanted, marked
 from podyard.pods.objects import ManifestObjects
-
-MANIFEST_FILE = "podyard.io/manifest-file"
-"""Annotation of a Pod that stands in a directory of manifests: its file."""
-CONFIG_SOURCE = "kubernetes.io/config.source"
-"""Annotation by which tools know static Pods; its value is "file"."""
 
 SETTLED = 0.5
 """Seconds since its last change after which a file is taken to be written to its end."""
@@ -31,18 +26,6 @@ Name = tuple[str, str]
 """A namespace and a name in it."""
 _Signature = tuple[int, int, int]
 """Inode, size, and time of the last change in nanoseconds."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a look at the directory says."""
-
-    pods: dict[str, Pod] = field(default_factory=dict)
-    """By full name, ``namespace/name``."""
-    held: frozenset[str] = frozenset()
-    """Files that cannot be read now: whatever runs of them is left alone."""
-    problems: dict[str, str] = field(default_factory=dict)
-    """What is wrong, by file."""
 
 
 @dataclass
@@ -56,13 +39,21 @@ class ManifestDirectory:
     """Looks at a directory: every file in it whose name does not begin with a dot is a manifest.
 
     A file that is wrong, or still being written, counts with what it held before. ``objects``: the ConfigMaps and
-    Secrets of all files, as the last look found them.
+    Secrets of all files, as the last look found them. ``node``: the node's name in a cluster.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, node: str = "") -> None:
         self.path = path.absolute()
+        self._node = node
         self.objects = ManifestObjects()
         self._files: dict[str, _File] = {}
+
+    async def wanted(self) -> Wanted:
+        """What the directory asks for now."""
+        try:
+            return await asyncio.to_thread(self.look)
+        except NotFound as error:
+            return Wanted(blind=True, problems={str(self.path): f"{error}: what runs is left alone"})
 
     def look(self) -> Wanted:
         """What the directory asks for now. Blocks for as long as the file system takes: for a thread.
@@ -92,9 +83,9 @@ class ManifestDirectory:
         self._files = {name: file for name, file in self._files.items() if name in seen}
         return self._wanted(held)
 
-    def owns(self, file: str) -> bool:
-        """Whether a Pod of that file is one of this directory's."""
-        return bool(file) and Path(file).parent == self.path
+    def owns(self, origin: str) -> bool:
+        """Whether it is a file of this directory."""
+        return origin.startswith("/") and Path(origin).parent == self.path
 
     def _read(self, path: Path, signature: _Signature) -> bool:
         """Bring what is known of a file up to date; whether it is known as it stands there now."""
@@ -113,7 +104,7 @@ class ManifestDirectory:
         except PodyardError as error:
             self._files[str(path)] = _File(signature, before, str(error))
         else:
-            pods = [_marked(pod, path) for pod in manifest.pods]
+            pods = [marked(pod, str(path), "file", self._node) for pod in manifest.pods]
             self._files[str(path)] = _File(signature, dataclasses.replace(manifest, pods=pods))
             return True
         return False
@@ -127,7 +118,7 @@ class ManifestDirectory:
             for pod in file.holds.pods:
                 first = pods.setdefault(pod.full_name, pod)
                 if first is not pod:
-                    other = first.metadata.annotations[MANIFEST_FILE]
+                    other = first.metadata.annotations[ORIGIN]
                     problems[name] = f"{name}: the Pod {pod.full_name} stands in {other} already: that one is run"
         self.objects.config_maps = self._collect("ConfigMap", lambda manifest: manifest.config_maps, problems)
         self.objects.secrets = self._collect("Secret", lambda manifest: manifest.secrets, problems)
@@ -143,9 +134,3 @@ class ManifestDirectory:
                     problems[file] = f"{file}: the {kind} {'/'.join(name)} stands in another file already: that counts"
                 found.setdefault(name, value)
         return found
-
-
-def _marked(pod: Pod, path: Path) -> Pod:
-    """The Pod with its file in its annotations: after a restart they tell whose it is."""
-    annotations = {**pod.metadata.annotations, CONFIG_SOURCE: "file", MANIFEST_FILE: str(path)}
-    return replace(pod, metadata=replace(pod.metadata, annotations=annotations))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from podyard.manifest.model import Container, Pod
 from podyard.manifest.translate import kind_of
 from podyard.manifest.translate.resources import qos_class
+from podyard.node.times import rfc3339
 from podyard.pods import Board, ContainerView, PodView, Waiting
 
 CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
@@ -28,6 +28,8 @@ class Record:
     failure: Waiting | None = None
     """Why the Pod as a whole cannot be started."""
     host_ips: Sequence[str] = ()
+    over: bool = False
+    """Whether it was stopped and is not started again, whatever its restart policy."""
     before: Mapping[str, Any] = field(default_factory=dict)
     """The status that was told last: conditions keep the time of their last change from it."""
 
@@ -61,7 +63,7 @@ def pod_status(record: Record, now: float) -> dict[str, Any]:
     known = [_container(record, container) for container in record.pod.all_containers()]
     inits = [one for one in known if one.kind != "container"]
     mains = [one for one in known if one.kind == "container"]
-    phase = _phase(record.pod, inits, mains)
+    phase = _last_phase(mains) if record.over else _phase(record.pod, inits, mains)
     view = record.view
     ips = view.ips if view is not None and view.ready else ()
     if record.pod.spec.host_network and view is not None and not ips:
@@ -73,7 +75,7 @@ def pod_status(record: Record, now: float) -> dict[str, Any]:
         status |= {"hostIP": record.host_ips[0], "hostIPs": [{"ip": ip} for ip in record.host_ips]}
     if ips:
         status |= {"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}
-    status["startTime"] = _time(record.since if view is None else view.created_at / 1e9)
+    status["startTime"] = rfc3339(record.since if view is None else view.created_at / 1e9)
     if inits:
         status["initContainerStatuses"] = [one.status for one in inits]
     status["containerStatuses"] = [one.status for one in mains]
@@ -116,7 +118,7 @@ def _states(
     """What a container does now, and how it ended the last time."""
     last = {"terminated": _terminated(earlier)} if earlier is not None else {}
     if found is not None and found.state == "running":
-        return {"running": {"startedAt": _time(found.started_at / 1e9)}}, last
+        return {"running": {"startedAt": rfc3339(found.started_at / 1e9)}}, last
     if found is not None and found.state == "exited":
         if waiting is None:
             return {"terminated": _terminated(found)}, last
@@ -134,8 +136,8 @@ def _terminated(view: ContainerView) -> dict[str, Any]:
     ended: dict[str, Any] = {
         "exitCode": view.exit_code,
         "reason": view.reason or ("Error" if view.exit_code else "Completed"),
-        "startedAt": _time(view.started_at / 1e9),
-        "finishedAt": _time(view.finished_at / 1e9),
+        "startedAt": rfc3339(view.started_at / 1e9),
+        "finishedAt": rfc3339(view.finished_at / 1e9),
         "containerID": view.id,
     }
     if view.message:
@@ -155,6 +157,10 @@ def _phase(pod: Pod, inits: Sequence[_Known], mains: Sequence[_Known]) -> str:
     if all(one.succeeded for one in mains):
         return "Succeeded"
     return "Failed" if policy == "Never" else "Running"
+
+
+def _last_phase(mains: Sequence[_Known]) -> str:
+    return "Succeeded" if all(one.succeeded for one in mains) else "Failed"
 
 
 def _conditions(
@@ -194,10 +200,5 @@ def _condition(kind: str, reason: str, word: str, lacking: Iterable[_Known]) -> 
 
 def _dated(condition: dict[str, Any], before: Mapping[str, Any] | None, now: float) -> dict[str, Any]:
     same = before is not None and before["status"] == condition["status"]
-    changed = before["lastTransitionTime"] if same and before is not None else _time(now)
+    changed = before["lastTransitionTime"] if same and before is not None else rfc3339(now)
     return {**condition, "lastTransitionTime": changed}
-
-
-def _time(seconds: float) -> str:
-    """RFC 3339 in UTC, to the second, as Kubernetes writes times."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

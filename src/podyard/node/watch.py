@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing, suppress
+from collections.abc import Callable
+from contextlib import aclosing
 
 from podyard.client import Client
 from podyard.cri import api
 from podyard.errors import PodyardError, Unimplemented
+from podyard.node.wake import until_set
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +26,10 @@ class RuntimeWatch:
     def __init__(self, client: Client) -> None:
         self.trouble = "the runtime was not asked yet"
         """Why the node is not ready; "" when it is."""
+        self.on_trouble: Callable[[], None] = lambda: None
+        """Called when that changes."""
+        self.on_event: Callable[[], None] = lambda: None
+        """Called with each of the runtime's events."""
         self._client = client
         self._waiting: dict[str, asyncio.Event] = {}
 
@@ -31,8 +37,7 @@ class RuntimeWatch:
         """Wait until something happens in a sandbox, ``seconds`` at most."""
         event = self._waiting.setdefault(sandbox_id, asyncio.Event())
         try:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), seconds)
+            await until_set(event, seconds)
         except asyncio.CancelledError:
             self._waiting.pop(sandbox_id, None)
             raise
@@ -49,6 +54,7 @@ class RuntimeWatch:
                 else:
                     logger.info("the node is ready")
                 self.trouble = trouble
+                self.on_trouble()
             await asyncio.sleep(HEALTH_POLL)
 
     async def events(self) -> None:
@@ -66,6 +72,7 @@ class RuntimeWatch:
             await asyncio.sleep(SUBSCRIBE_AGAIN)
 
     def _wake(self, event: api.ContainerEventResponse) -> None:
+        self.on_event()
         sandbox_id = event.pod_sandbox_status.id
         waiting = self._waiting.get(sandbox_id)
         if waiting is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 from podyard.errors import AlreadyExists, Cancelled, EndpointError, PodyardError
 from podyard.manifest.model import Pod
@@ -23,8 +23,18 @@ AWAY_POLL = 1.0
 Owned = Callable[[PodView], bool]
 
 
+class Farewell(Protocol):
+    """Is told of the end of Pods that somebody asked for. Neither may take long."""
+
+    async def stopped(self, worker: Worker) -> None:
+        """Its containers have ended, and can still be looked at."""
+
+    def removed(self, worker: Worker) -> None:
+        """Nothing of it is left."""
+
+
 class Worker:
-    """Carries one Pod out. ``want`` says which, and that none is wanted any more."""
+    """Carries one Pod out. ``want`` says which, ``end`` that none is wanted any more."""
 
     def __init__(
         self,
@@ -35,9 +45,15 @@ class Worker:
         owned: Owned,
         pause: Pause,
         back_off: BackOffPolicy,
+        farewell: Farewell | None = None,
+        on_event: Callable[[], None] = lambda: None,
     ) -> None:
         self.full_name = full_name
         self.pod = pod
+        """What is to run, or is being ended; None for what an earlier agent left."""
+        self.ending = False
+        self.grace: int | None = None
+        """Seconds that an ending Pod gets; None for what it says itself."""
         self.since = time.time()
         self.board = Board()
         self.failure: Waiting | None = None
@@ -47,17 +63,25 @@ class Worker:
         self._owned = owned
         self._pause = pause
         self._policy = back_off
+        self._farewell = farewell
+        self._on_event = on_event
         self._changed = asyncio.Event()
         self._said = ""
 
-    def want(self, pod: Pod | None) -> None:
-        """Run this Pod from now on, in place of what runs; None: remove it, and end."""
+    def want(self, pod: Pod) -> None:
+        """Run this Pod from now on, in place of what runs."""
         if pod != self.pod:
             self.pod = pod
             self._changed.set()
 
-    def record(self, view: PodView | None, host_ips: Sequence[str]) -> Record | None:
-        """What is known of the Pod; None when it is not wanted any more."""
+    def end(self, grace: int | None) -> None:
+        """Stop the Pod in ``grace`` seconds, or in what it says itself, remove it, and end."""
+        if not self.ending or grace != self.grace:
+            self.ending, self.grace = True, grace
+            self._changed.set()
+
+    def record(self, view: PodView | None, host_ips: Sequence[str], *, over: bool = False) -> Record | None:
+        """What is known of the Pod; None when it is not known itself. ``over``: whether it has been stopped."""
         if self.pod is None:
             return None
         return Record(
@@ -68,25 +92,37 @@ class Worker:
             failure=self.failure,
             host_ips=host_ips,
             before=self.told,
+            over=over,
         )
 
     async def run(self) -> None:
         """Until the Pod is not wanted any more and is removed."""
-        while self.pod is not None:
+        kept: Pod | None = None
+        while not self.ending and self.pod is not None:
             self._changed.clear()
-            self.since, self.board, self.failure, self.told = time.time(), Board(), None, {}
-            keeping = asyncio.create_task(self._keep(self.pod))
-            changed = asyncio.create_task(self._changed.wait())
-            try:
-                await asyncio.wait((keeping, changed), return_when=asyncio.FIRST_COMPLETED)
-                if keeping.done():
-                    await keeping  # it has ended for good, or podyard has a bug
-                    await changed
-            finally:
-                for task in (keeping, changed):
-                    task.cancel()
-                await asyncio.wait((keeping, changed))
-        await self._remove()
+            if kept is None or not kept.metadata.uid or kept.metadata.uid != self.pod.metadata.uid:
+                self.since, self.board, self.failure, self.told = time.time(), Board(), None, {}
+            kept = self.pod
+            if await self._unless_changed(self._keep(kept)):
+                await self._changed.wait()
+        while True:
+            self._changed.clear()
+            if await self._unless_changed(self._remove()):
+                return
+
+    async def _unless_changed(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do it; False when it was given up, since something else is wanted now."""
+        doing = asyncio.create_task(work)
+        changed = asyncio.create_task(self._changed.wait())
+        try:
+            await asyncio.wait((doing, changed), return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                doing.result()  # raises what only a bug explains
+            return doing.done()
+        finally:
+            for task in (doing, changed):
+                task.cancel()
+            await asyncio.wait((doing, changed))
 
     async def _keep(self, pod: Pod) -> None:
         waits = BackOff(self._policy)
@@ -116,25 +152,34 @@ class Worker:
 
     async def _remove(self) -> None:
         """Remove all Pods of the name that are the agent's, however long that takes."""
-        name, namespace = _split(self.full_name)
         waits = BackOff(self._policy)
         while True:
             try:
-                for view in await self._engine.find(name, namespace):
-                    if self._owned(view):
-                        await self._engine.discard(view, on_event=self._tell)
+                for view in await self._views():
+                    await self._engine.halt(view, self.grace, on_event=self._tell)
+                if self._farewell is not None:
+                    await self._farewell.stopped(self)
+                for view in await self._views():
+                    await self._engine.discard(view, on_event=self._tell)
             except PodyardError as error:
                 self._say(f"cannot be removed yet: {error}")
                 await asyncio.sleep(max(AWAY_POLL, waits.wait(time.time(), time.time())))
             else:
                 self._say("is removed", logging.INFO)
+                if self._farewell is not None:
+                    self._farewell.removed(self)
                 return
+
+    async def _views(self) -> list[PodView]:
+        name, namespace = _split(self.full_name)
+        return [view for view in await self._engine.find(name, namespace) if self._owned(view)]
 
     def _tell(self, event: PodEvent) -> None:
         if event.state == "begun":
             return
         self.failure = None
         self._said = ""
+        self._on_event()
         level = logging.WARNING if event.state == "failed" else logging.INFO
         took = "" if event.seconds is None else f" ({event.seconds:.1f} s)"
         detail = f": {event.detail}" if event.detail else ""

@@ -42,14 +42,17 @@ class Prober:
                 self._tasks[container_id] = asyncio.create_task(self._watch(container, container_id))
 
     async def close(self) -> None:
-        """Probe nothing any more."""
+        """Probe nothing any more. The last answers stay on the board for whoever goes on."""
         for container_id in list(self._tasks):
-            await self._end(container_id)
+            await self._cancel(container_id)
 
-    async def _end(self, container_id: str) -> None:
+    async def _cancel(self, container_id: str) -> None:
         task = self._tasks.pop(container_id)
         task.cancel()
         await asyncio.wait([task])
+
+    async def _end(self, container_id: str) -> None:
+        await self._cancel(container_id)
         self._board.started.discard(container_id)
         self._board.ready.discard(container_id)
 

@@ -238,7 +238,8 @@ class ApiServer:
                 if (kind := seen_as(change, resource, namespace, request.query)) is not None:
                     await response.write(_line(kind, change.found))
             try:
-                await asyncio.wait_for(changed.wait(), self.bookmarks)
+                async with asyncio.timeout(self.bookmarks):
+                    await changed.wait()
             except TimeoutError:
                 if request.query.get("allowWatchBookmarks") == "true":
                     api_version, name = KINDS[resource]

@@ -92,7 +92,7 @@ class Agents:
         root, logs = self._folder / "pods", self._folder / "logs"
         engine = PodEngine(self._client, root, log_root=logs, back_off=back_off, poll=0.01)
         source = ManifestDirectory(self._folder / "manifests")
-        agent = Agent(engine, source, RuntimeWatch(self._client), back_off=back_off, poll=0.01, sweep=0.02)
+        agent = Agent(engine, [source], RuntimeWatch(self._client), back_off=back_off, poll=0.01, sweep=0.02)
         self._running = asyncio.create_task(agent.run())
         return agent
 

@@ -33,7 +33,7 @@ def test_a_pod_carries_its_file(directory: Any, source: ManifestDirectory) -> No
     directory.pod("web")
     annotations = source.look().pods["default/web"].metadata.annotations
     file = str(directory.path / "web.yaml")
-    assert annotations == {"podyard.io/manifest-file": file, "kubernetes.io/config.source": "file"}
+    assert annotations == {"podyard.io/origin": file, "kubernetes.io/config.source": "file"}
     assert source.owns(file)
     assert not source.owns("")
     assert not source.owns(str(directory.path / "folder" / "web.yaml"))

@@ -11,5 +11,6 @@ from podyard.node.kube.answers import Conflict, Expired
 from podyard.node.kube.client import KubeClient
 from podyard.node.kube.config import Access, load_kubeconfig
 from podyard.node.kube.reflector import Reflector
+from podyard.node.kube.waits import Waits, for_ever
 
-__all__ = ["Access", "Conflict", "Expired", "KubeClient", "Reflector", "load_kubeconfig"]
+__all__ = ["Access", "Conflict", "Expired", "KubeClient", "Reflector", "Waits", "for_ever", "load_kubeconfig"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
@@ -12,29 +11,12 @@ from contextlib import aclosing
 from podyard.errors import PodyardError
 from podyard.node.kube.answers import Expired
 from podyard.node.kube.client import JsonObject, KubeClient
+from podyard.node.kube.waits import Waits
 
 logger = logging.getLogger(__name__)
 
 SHORTEST = 1.0
 """Seconds: a watch that ends earlier and has told nothing counts as a failure."""
-
-
-class Waits:
-    """How long to wait after failures that follow each other: doubling, and never all clients at once."""
-
-    def __init__(self, first: float = 0.5, longest: float = 30.0) -> None:
-        self._first, self._longest = first, longest
-        self._failures = 0
-
-    def next(self) -> float:
-        """Seconds to wait after one failure more."""
-        wait = min(self._first * 2.0 ** min(self._failures, 20), self._longest)
-        self._failures += 1
-        return wait * random.uniform(0.5, 1.0)
-
-    def reset(self) -> None:
-        """Something went well."""
-        self._failures = 0
 
 
 class Reflector:
@@ -83,6 +65,12 @@ class Reflector:
             if failed:
                 await asyncio.sleep(self._waits.next())
 
+    def learn(self, found: JsonObject) -> None:
+        """An object as a request of ours was answered with it: the watch tells it again, perhaps later."""
+        if self.synced and _number(found) > self._number:
+            self._keep(found)
+            self._on_change()
+
     async def _list(self) -> None:
         objects, self._version = await self._client.list(self._path, self._params)
         self.objects = {key_of(found): found for found in objects}
@@ -94,13 +82,22 @@ class Reflector:
         async with aclosing(self._client.watch(self._path, self._version, self._params)) as events:
             async for kind, found in events:
                 if kind in ("ADDED", "MODIFIED"):
-                    self.objects[key_of(found)] = found
+                    self._keep(found)
                 elif kind == "DELETED":
                     self.objects.pop(key_of(found), None)
                 self._version = found["metadata"]["resourceVersion"]
                 self._went_well()
                 if kind != "BOOKMARK":
                     self._on_change()
+
+    @property
+    def _number(self) -> int:
+        return int(self._version) if self._version.isascii() and self._version.isdigit() else 0
+
+    def _keep(self, found: JsonObject) -> None:
+        known = self.objects.get(key_of(found))
+        if known is None or _number(known) < _number(found):
+            self.objects[key_of(found)] = found
 
     def _went_well(self) -> None:
         self._waits.reset()
@@ -118,3 +115,9 @@ def key_of(found: JsonObject) -> str:
     metadata = found["metadata"]
     namespace, name = metadata.get("namespace", ""), metadata.get("name", "")
     return f"{namespace}/{name}" if namespace else str(name)
+
+
+def _number(found: JsonObject) -> int:
+    """An object's version. That versions of one collection are numbers that grow is what API servers promise by now."""
+    version = found["metadata"]["resourceVersion"]
+    return int(version) if version.isascii() and version.isdigit() else 0

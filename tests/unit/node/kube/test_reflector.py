@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from tests.support.kube import ApiServer
 
-from podyard.node.kube import KubeClient, Reflector
-from podyard.node.kube.reflector import Waits
+from podyard.node.kube import KubeClient, Reflector, Waits
 
 SPEC: dict[str, Any] = {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}
 

@@ -1,0 +1,14 @@
+"""The node as a member of a cluster, through its API server.
+
+node_object   the Node and its status;  registration: both are kept up to date;  lease: that the node lives
+bound         the Pods that are bound to the node;  admission: which of them it takes;  decode: what they say
+reports       Pods' status is told, and their end;  status_patch: what is to be changed of a status
+mirrors       the server's pictures of the node's own Pods
+objects       ConfigMaps, Secrets and tokens
+flags         what a node is told about itself
+cluster       all of it together
+"""
+
+from podyard.node.cluster.cluster import Cluster
+
+__all__ = ["Cluster"]

@@ -1,0 +1,76 @@
+"""ConfigMaps, Secrets and tokens of the API server."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from podyard.errors import DataLoss, NotFound
+from podyard.node.kube import KubeClient, paths
+from podyard.node.kube.client import JsonObject
+from podyard.node.times import seconds_of
+from podyard.pods.objects import ConfigMap, Secret, Token
+
+
+class ApiObjects:
+    """Asks the API server, each time."""
+
+    def __init__(self, kube: KubeClient) -> None:
+        self._kube = kube
+
+    async def config_map(self, namespace: str, name: str) -> ConfigMap | None:
+        """A ConfigMap; None where there is none of that name."""
+        found = await self._get("configmaps", namespace, name)
+        if found is None:
+            return None
+        return ConfigMap(data=dict(found.get("data") or {}), binary_data=_decoded(found.get("binaryData"), found))
+
+    async def secret(self, namespace: str, name: str) -> Secret | None:
+        """A Secret; None where there is none of that name."""
+        found = await self._get("secrets", namespace, name)
+        if found is None:
+            return None
+        return Secret(data=_decoded(found.get("data"), found), type=found.get("type") or "Opaque")
+
+    async def token(
+        self,
+        namespace: str,
+        service_account: str,
+        *,
+        audiences: Sequence[str],
+        expiration_seconds: int,
+        pod_name: str,
+        pod_uid: str,
+    ) -> Token:
+        """A new token of a service account, bound to a Pod (the API's TokenRequest)."""
+        pod = {"apiVersion": "v1", "kind": "Pod", "name": pod_name, "uid": pod_uid}
+        spec: dict[str, Any] = {
+            "audiences": list(audiences),
+            "expirationSeconds": expiration_seconds,
+            "boundObjectRef": pod,
+        }
+        path = paths.namespaced("serviceaccounts", namespace, service_account, "token")
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        status = (await self._kube.create(path, body)).get("status") or {}
+        try:
+            return Token(token=status["token"], expires_at=seconds_of(status["expirationTimestamp"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataLoss(f"POST {path}: the API server's answer is no token with an end") from error
+
+    async def _get(self, resource: str, namespace: str, name: str) -> JsonObject | None:
+        try:
+            return await self._kube.get(paths.namespaced(resource, namespace, name))
+        except NotFound:
+            return None
+
+
+def _decoded(values: Mapping[str, str] | None, found: JsonObject) -> dict[str, bytes]:
+    try:
+        return {key: base64.b64decode(text, validate=True) for key, text in (values or {}).items()}
+    except (binascii.Error, TypeError) as error:
+        metadata = found["metadata"]
+        raise DataLoss(
+            f"{found.get('kind')} {metadata['namespace']}/{metadata['name']}: not base64: {error}"
+        ) from error
