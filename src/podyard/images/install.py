@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,7 +30,7 @@ class Installer:
         self._content = content
         self._snapshots = snapshots
         self._fetching = asyncio.Semaphore(parallel)
-        self._unpacking = asyncio.Semaphore(min(os.cpu_count() or 1, UNPACKING_LIMIT))
+        self._unpacking = asyncio.Semaphore(UNPACKING_LIMIT)
         self._blobs = Shared[Path](dispose=self._dispose)
         # Blobs that are whole, but not unpacked yet.
         self._unused: set[Path] = set()
