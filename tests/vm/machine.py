@@ -14,7 +14,10 @@ MEMORY = "2048"
 CORES = "2"
 PORT = "podyard.job"
 """The virtio port to which the job writes (guest/podyard-vm.service)."""
+UP = re.compile(rb"podyard-vm: up\s*")
 END = re.compile(rb"podyard-vm: exit code (\d{1,3})\s*")
+BOOT_LIMIT = 600.0
+"""Seconds until the job tells that it runs: some 20 on a quiet host."""
 
 KERNEL_ARGUMENTS = (
     "root=/dev/vda rw console=ttyS0 panic=-1 "
@@ -36,26 +39,33 @@ class Ended:
 def run(root: Path, disk: Path, *, limit: float) -> Ended:
     """Boot ``disk`` with the kernel of ``root``, and copy what the job writes to standard output until power off.
 
-    ``limit``: seconds after which the machine is switched off.
+    ``limit``: seconds that the job may take. After them, or BOOT_LIMIT without a job, the machine is switched off.
     """
     console = disk.with_name("console")
     code = None
-    late = threading.Event()
-    # Its standard input stays open: at its end the port would count as closed, and the job's writes would wait.
-    argv = _argv(root, disk, console)
+    late: list[str] = []
+    # It dies with this program. Its standard input stays open: at its end the port would count as closed, and the
+    # job's writes would wait.
+    argv = ["setpriv", "--pdeathsig", "KILL", *_argv(root, disk, console)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as qemu:
 
-        def switch_off() -> None:
-            late.set()
-            qemu.kill()
+        def within(seconds: float, what: str) -> threading.Timer:
+            def switch_off() -> None:
+                late.append(f"it was switched off: {what} after {seconds:g} s")
+                qemu.kill()
 
-        timer = threading.Timer(limit, switch_off)
-        timer.start()
+            timer = threading.Timer(seconds, switch_off)
+            timer.start()
+            return timer
+
+        timer = within(BOOT_LIMIT, "it had not booted")
         try:
             assert qemu.stdout is not None
             for line in qemu.stdout:
-                end = END.fullmatch(line)
-                if end:
+                if UP.fullmatch(line):
+                    timer.cancel()
+                    timer = within(limit, "its job had not ended")
+                elif end := END.fullmatch(line):
                     code = int(end[1])
                 else:
                     sys.stdout.buffer.write(line)
@@ -63,8 +73,8 @@ def run(root: Path, disk: Path, *, limit: float) -> Ended:
         finally:
             timer.cancel()
             qemu.kill()
-    if late.is_set():
-        code, outcome = None, f"it was switched off after {limit:g} s"
+    if late:
+        code, outcome = None, late[0]
     else:
         outcome = "it told no exit code" if code is None else f"exit code {code}"
     return Ended(code, outcome, console.read_text(errors="replace")[-6000:] if console.exists() else "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -31,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if os.geteuid() != 0:
         parser.error("building the machine needs root")
+    # What is under way is ended, and the folder removed, as at an interruption.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     job = options.command or shlex.join([f"{image.TREE}/tests/vm/guest/suite", *options.pytest])
     # Not in /tmp's tmpfs, where there is one: the image takes some 3 GB.
     with tempfile.TemporaryDirectory(prefix="podyard-vm-", dir="/var/tmp") as folder:
