@@ -6,6 +6,7 @@ A later source wins, key by key: the defaults, the file (``/etc/podyard/podyard.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from podyard.stats.config import StatsConfig
 from podyard.streaming.config import StreamingConfig
 
 DEFAULT_FILE = Path("/etc/podyard/podyard.toml")
+
+_ADDRESS = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
 
 
 class HandlerConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -75,6 +78,8 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Least severity of the daemon's own log, which goes to standard error."""
     slow_call: float = 10.0
     """Seconds after which a call's stages are logged."""
+    metrics_listen: str = ""
+    """Where Prometheus finds /metrics ("host:port"), in plain HTTP for whoever reaches it; "" for nowhere."""
     runtime: RuntimeConfig = msgspec.field(default_factory=RuntimeConfig)
     images: ImagesConfig = msgspec.field(default_factory=ImagesConfig)
     network: NetworkConfig = msgspec.field(default_factory=NetworkConfig)
@@ -118,6 +123,8 @@ def _check(values: Mapping[str, Any], source: str) -> Config:
     for path in (config.root, config.run, config.listen):
         if not path.is_absolute():
             raise ConfigError(f"{source}: {path} must be an absolute path")
+    if config.metrics_listen and not _ADDRESS.fullmatch(config.metrics_listen):
+        raise ConfigError(f"{source}: metrics_listen is {config.metrics_listen!r}, which should be like 127.0.0.1:9470")
     if not config.versions:
         raise ConfigError(f"{source}: versions is empty; name v1, v1alpha2 or both")
     return config

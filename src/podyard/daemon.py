@@ -16,9 +16,11 @@ from pathlib import Path
 from podyard.admin import AdminService
 from podyard.config import Config, HandlerConfig
 from podyard.errors import FailedPrecondition, PodyardError
+from podyard.images.metrics import metrics as images_metrics
 from podyard.images.service import ImageService
 from podyard.images.store import ImageStore
 from podyard.linux import cgroups, mounts, orphans, process
+from podyard.metrics import MetricsServer
 from podyard.network import Network
 from podyard.oci import apparmor, probe
 from podyard.oci.host import read_host_facts
@@ -83,6 +85,9 @@ async def _serve(config: Config) -> None:
     async with _opened(config) as context:
         server = Server(config.slow_call, gate=lambda: state[0])
         await context.streaming.start()
+        metrics = MetricsServer(config.metrics_listen, lambda: images_metrics(context.images))
+        if config.metrics_listen:
+            await metrics.start()
         await _listen(server, config, context)
         for problem in await reconcile(context):
             logger.error("after the start: %s", problem)
@@ -94,6 +99,7 @@ async def _serve(config: Config) -> None:
         _notify(manager, "STOPPING=1")
         logger.info("stopping; containers go on")
         context.events.close()
+        await metrics.close()
         await context.streaming.close()
         await server.close(STOP_PATIENCE)
         await context.engine.close(STOP_PATIENCE)

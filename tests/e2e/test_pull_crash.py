@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.e2e.test_sandbox import fetch
 from tests.support import registry
 from tests.support.images import Images
 from tests.support.servers import Podyard
@@ -27,7 +28,7 @@ LONGEST = 0.6
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Podyard]:
     """A podyard of the test's own."""
-    server = Podyard(tmp_path / "own")
+    server = Podyard(tmp_path / "own", metrics_listen=f"127.0.0.1:{registry.free_port()}")
     server.bridge, server.subnet = "pytest-p2", "10.246.0.0/16"
     server.start()
     try:
@@ -75,6 +76,8 @@ async def test_the_daemon_killed_at_a_random_instant_of_a_pull(own: Podyard, pus
             await client.admin.collect_garbage()
             assert await client.admin.collect_garbage(dry_run=True) == []
     assert seen.keys() - {"whole images"}, "no pull was met"
+    # The last daemon has pulled both once.
+    assert 'podyard_image_pulls_total{result="OK"} 2' in await fetch(f"http://{own.settings['metrics_listen']}/metrics")
 
 
 async def _kill_while_pulling(server: Podyard, names: dict[str, str], after: float) -> list[str]:

@@ -16,6 +16,8 @@ snapshots.py   unpacked layers
 records.py     images and layers in the database
 shared.py      work that several want is done once
 progress.py    how far a pull is
+counts.py      what pulls have done, counted and told in the log
+metrics.py     that, and what is here, for Prometheus
 service.py     the CRI's ImageService
 layout.py      writes OCI layouts (for examples and tests)
 busybox.py     a root file system out of the host's busybox, for the same

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from podyard.errors import PodyardError
 from podyard.images.content import ContentStore
+from podyard.images.counts import Counts
 from podyard.images.progress import LayerProgress
 from podyard.images.shared import Shared
 from podyard.images.snapshots import Snapshots
@@ -26,9 +27,10 @@ class Installer:
     A worker that meets one waits until the layers below are whole.
     """
 
-    def __init__(self, content: ContentStore, snapshots: Snapshots, parallel: int) -> None:
+    def __init__(self, content: ContentStore, snapshots: Snapshots, parallel: int, counts: Counts) -> None:
         self._content = content
         self._snapshots = snapshots
+        self._counts = counts
         self._fetching = asyncio.Semaphore(parallel)
         self._unpacking = asyncio.Semaphore(UNPACKING_LIMIT)
         self._blobs = Shared[Path](dispose=self._dispose)
@@ -85,15 +87,18 @@ class Installer:
                     self._unused.discard(blob)
                     raise
         progress.state = "done"
+        self._counts.unpacked += 1
 
     async def _fetch(self, source: Source, layer: Layer, progress: LayerProgress) -> Path:
         def show(done: int) -> None:
+            self._counts.fetched += max(0, done - progress.done)
             progress.done = done
 
         async with self._fetching:
             progress.state = "downloading"
             with self._content.writer(layer.digest or None, layer.size) as writer:
                 await writer.resume()
+                progress.done = writer.offset
                 await source.layer(layer, writer, show)
                 return writer.path
 

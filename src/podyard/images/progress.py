@@ -37,6 +37,17 @@ class PullProgress:
     layers: list[LayerProgress] = field(default_factory=list)
     """The lowest first; one that two pulls wait for stands in both."""
 
+    def bytes(self) -> tuple[int, int]:
+        """The compressed bytes that are fetched, and those that have to be: layers that were here do not count."""
+        wanted = [layer for layer in self.layers if layer.state != "shared"]
+        return sum(layer.done for layer in wanted), sum(layer.total for layer in wanted)
+
+    def layers_text(self) -> str:
+        """How far it is, in words."""
+        here = sum(layer.state in {"done", "shared"} for layer in self.layers)
+        done, total = self.bytes()
+        return f"{here} of {len(self.layers)} layers are here, {done / 1e6:.1f} of {total / 1e6:.1f} MB are fetched"
+
 
 @contextmanager
 def doing(progress: PullProgress, what: str) -> Iterator[None]:

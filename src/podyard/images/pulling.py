@@ -10,6 +10,7 @@ from dataclasses import replace
 from podyard.errors import NotFound, PermissionDenied, PodyardError, RegistryUnavailable, Unavailable, translate
 from podyard.images.auth import Credentials
 from podyard.images.config import ImagesConfig
+from podyard.images.counts import Counts
 from podyard.images.platforms import Host
 from podyard.images.progress import PullProgress, doing
 from podyard.images.registries import places
@@ -29,9 +30,10 @@ Add = Callable[[Source, Contents, Sequence[str], PullProgress], Awaitable[Image]
 class Puller:
     """``add`` brings what was resolved to the disk and into the catalog."""
 
-    def __init__(self, config: ImagesConfig, host: Host, add: Add) -> None:
+    def __init__(self, config: ImagesConfig, host: Host, counts: Counts, add: Add) -> None:
         self._config = config
         self._host = host
+        self._counts = counts
         self._add = add
         self._transport = Transport(config)
         self._pulls: dict[Key, tuple[asyncio.Task[Image], PullProgress]] = {}
@@ -93,15 +95,16 @@ class Puller:
         return await asyncio.shield(self._pulls[key][0])
 
     async def _pull(self, reference: Reference, credentials: Credentials | None, progress: PullProgress) -> Image:
-        try:
-            repository = await self.repository(reference, credentials)
-            contents = await self.contents(reference, repository, progress)
-            names = [reference.with_digest(progress.image_digest)]
-            if reference.tag:
-                names.append(str(reference))
-            return await self._add(repository, contents, names, progress)
-        except OSError as error:
-            raise translate(error, f"pulling {reference}") from error
+        async with self._counts.pull(progress):
+            try:
+                repository = await self.repository(reference, credentials)
+                contents = await self.contents(reference, repository, progress)
+                names = [reference.with_digest(progress.image_digest)]
+                if reference.tag:
+                    names.append(str(reference))
+                return await self._add(repository, contents, names, progress)
+            except OSError as error:
+                raise translate(error, f"pulling {reference}") from error
 
     def _ended(self, key: Key, task: asyncio.Task[Image]) -> None:
         del self._pulls[key]

@@ -24,6 +24,7 @@ from podyard.images.auth import Credentials
 from podyard.images.catalog import Catalog, Entry
 from podyard.images.config import ImagesConfig
 from podyard.images.content import ContentStore
+from podyard.images.counts import Counts
 from podyard.images.differences import Change, Layer, compare
 from podyard.images.exports import Exporter
 from podyard.images.fsck import Checker, Report
@@ -73,10 +74,12 @@ class ImageStore:
         self._catalog = Catalog(records, config.pinned)
         self._content = ContentStore(folder)
         self._snapshots = Snapshots(folder, records)
-        self._installer = Installer(self._content, self._snapshots, config.parallel_layers)
+        self.counts = Counts()
+        """What pulls have done."""
+        self._installer = Installer(self._content, self._snapshots, config.parallel_layers, self.counts)
         self._holds = Holds()
         self._host = Host.this(config.platform_variant)
-        self._puller = Puller(config, self._host, self._add)
+        self._puller = Puller(config, self._host, self.counts, self._add)
         self.garbage = Garbage(
             folder,
             config,
