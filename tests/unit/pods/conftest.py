@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from textwrap import dedent, indent
-from typing import Any
 
 import pytest
+from tests.support.objects import MemoryObjects
 
 from podyard.client import Client
 from podyard.cri import api
@@ -19,7 +19,6 @@ from podyard.manifest import parse
 from podyard.manifest.model import Pod
 from podyard.pods import PodEngine
 from podyard.pods.host_mounts import remove_tree
-from podyard.pods.objects import ConfigMap, ManifestObjects, Secret, Token
 from podyard.pods.restarts import BackOffPolicy
 from podyard.server import Server
 
@@ -264,33 +263,6 @@ class MemoryRuntime:
 
     def _inside(self, sandbox_id: str) -> list[api.ContainerStatus]:
         return [status for status in self.containers.values() if self.owners[status.id] == sandbox_id]
-
-
-class MemoryObjects(ManifestObjects):
-    """Objects of the namespace default that tests exchange, and tokens.
-
-    ``life``: seconds that a token lives; ``refusal`` is raised where one is asked for; ``asked`` has what was asked.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.life = 3600.0
-        self.refusal: PodyardError | None = None
-        self.asked: list[dict[str, Any]] = []
-
-    def put(self, name: str, **data: str) -> None:
-        """A ConfigMap of that name, in place of the one before."""
-        self.config_maps = {**self.config_maps, ("default", name): ConfigMap(data=data)}
-
-    def put_secret(self, name: str, data: dict[str, bytes], kind: str = "Opaque") -> None:
-        """A Secret of that name, in place of the one before."""
-        self.secrets = {**self.secrets, ("default", name): Secret(data=data, type=kind)}
-
-    async def token(self, namespace: str, service_account: str, **more: Any) -> Token:
-        if self.refusal is not None:
-            raise self.refusal
-        self.asked.append({"account": f"{namespace}/{service_account}", **more})
-        return Token(token=f"token-{len(self.asked)}", expires_at=time.time() + self.life)
 
 
 class Daemon:
