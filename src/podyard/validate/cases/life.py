@@ -90,6 +90,27 @@ async def _(kit: Kit) -> None:
     equal(came.user_specified_image, "busybox", "user_specified_image")
 
 
+@case("container", "an image that is the one meant is taken, and another one is not", needs="the field image_ref")
+async def _(kit: Kit) -> None:
+    reference, other = await kit.image("busybox"), await kit.image("user-number")
+    meant = (await kit.images.image_status(reference)).image.id
+    await kit.create(["true"], image=api.ImageSpec(image=reference, image_ref=meant))
+    if kit.strict:
+        wrong = (await kit.images.image_status(other)).image.id
+        call = kit.create(["true"], image=api.ImageSpec(image=reference, image_ref=wrong))
+        await kit.refused(call, FailedPrecondition, says=wrong)
+
+
+@case("container", "an image is found for the handler that is to run it")
+async def _(kit: Kit) -> None:
+    reference = await kit.image("busybox")
+    names = [handler.name for handler in kit.session.status.runtime_handlers if handler.name]
+    if not names:
+        skip("the endpoint names no runtime handlers")
+    handler = kit.session.target.handler or names[0]
+    await kit.create(["true"], image=api.ImageSpec(image=reference, runtime_handler=handler))
+
+
 @case("container", "its image's id is the one that ImageStatus gives")
 async def _(kit: Kit) -> None:
     container_id = await kit.create(["true"])

@@ -166,15 +166,15 @@ async def _(kit: Kit) -> None:
     equal((options.network, options.pid, options.ipc), (api.POD, api.POD, api.NODE), "network, pid and ipc")
 
 
-def _mapped(size: int = 65536) -> api.UserNamespace:
-    mapping = api.IDMapping(host_id=1_000_000, container_id=0, length=size)
-    return api.UserNamespace(mode=api.POD, uids=[mapping], gids=[mapping])
+def _mapped(*mappings: api.IDMapping) -> api.UserNamespace:
+    mappings = mappings or (api.IDMapping(host_id=1_000_000, container_id=0, length=65536),)
+    return api.UserNamespace(mode=api.POD, uids=mappings, gids=mappings)
 
 
-async def _user_namespace(kit: Kit, **options: Any) -> tuple[str, api.NamespaceOption]:
+async def _user_namespace(kit: Kit, *mappings: api.IDMapping, **options: Any) -> tuple[str, api.NamespaceOption]:
     if not kit.handler_features().user_namespaces:
         skip("the runtime handler does not have user namespaces")
-    chosen = namespaces(userns_options=_mapped(), **options)
+    chosen = namespaces(userns_options=_mapped(*mappings), **options)
     hostname = "" if options.get("network") == api.NODE else "mapped"
     return await kit.sandbox(linux=pod_security(namespace_options=chosen), hostname=hostname), chosen
 
@@ -197,6 +197,20 @@ USER_NAMESPACES = {
 async def _(kit: Kit, script: str, expected: str) -> None:
     sandbox_id, options = await _user_namespace(kit)
     equal(await kit.shell(script, sandbox_id, linux=security(namespace_options=options)), expected, "output")
+
+
+@case("user namespaces", "ids can be mapped in several stretches", needs="user namespaces")
+async def _(kit: Kit) -> None:
+    stretches = [
+        api.IDMapping(host_id=1_000_000, container_id=0, length=1000),
+        api.IDMapping(host_id=2_000_000, container_id=1000, length=64536),
+    ]
+    sandbox_id, options = await _user_namespace(kit, *stretches)
+    script = "awk '{print $1, $2, $3}' /proc/self/uid_map; stat -c %u /member-home"
+    output = await kit.shell(script, sandbox_id, linux=security(namespace_options=options))
+    equal(
+        output.splitlines(), ["0 1000000 1000", "1000 2000000 64536", "1000"], "the map, and a user's file of the image"
+    )
 
 
 @case("user namespaces", "on the host a process is the mapped user", needs="user namespaces")

@@ -7,13 +7,14 @@ import contextlib
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from podyard.cri import api
 from podyard.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from podyard.validate.case import case, table
 from podyard.validate.expect import contains, equal, holds, matches
 from podyard.validate.kit import Kit
-from podyard.validate.requests import pod_limits
+from podyard.validate.requests import pod_limits, pod_security, profile, security
 
 
 async def cgroup_driver(kit: Kit) -> api.CgroupDriver.ValueType:
@@ -32,6 +33,27 @@ async def _listed(kit: Kit, sandbox_id: str) -> list[api.PodSandbox]:
 @case("sandbox", "a new sandbox is ready")
 async def _(kit: Kit) -> None:
     equal((await kit.pod_status(await kit.sandbox())).state, api.SANDBOX_READY, "state")
+
+
+SECURITY: dict[str, dict[str, Any]] = {
+    "the older seccomp path runtime/default": {"seccomp_profile_path": "runtime/default"},
+    "the older seccomp path unconfined": {"seccomp_profile_path": "unconfined"},
+    "an AppArmor profile Unconfined": {"apparmor": profile("Unconfined")},
+    "supplemental groups and the policy Strict": {
+        "supplemental_groups": [7],
+        "supplemental_groups_policy": api.SupplementalGroupsPolicy.Strict,
+    },
+}
+
+
+@table("sandbox", {f"one with {name} runs containers": (fields,) for name, fields in SECURITY.items()})
+async def _(kit: Kit, fields: dict[str, Any]) -> None:
+    """With a shared PID namespace: where a sandbox has a process of its own, it has one then."""
+    shared = api.NamespaceOption(pid=api.POD)
+    sandbox_id = await kit.sandbox(linux=pod_security(namespace_options=shared, **fields))
+    equal((await kit.pod_status(sandbox_id)).state, api.SANDBOX_READY, "state")
+    output = await kit.shell("echo runs", sandbox_id, linux=security(namespace_options=shared))
+    equal(output, "runs\n", "output")
 
 
 @case("sandbox", "a stopped sandbox is not ready")
