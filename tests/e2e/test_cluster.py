@@ -88,7 +88,7 @@ def node_ready(cluster: ApiServer) -> str:
 
 def container_id(cluster: ApiServer, name: str) -> str:
     (container,) = status(cluster, name)["containerStatuses"]
-    return str(container["containerID"])
+    return str(container["containerID"]).partition("://")[2]
 
 
 async def until(node: Node, cluster: ApiServer, what: Callable[[], object]) -> None:
@@ -160,6 +160,7 @@ async def test_a_node_through_its_life(
     await until(node, cluster, lambda: all(ready(status(cluster, name)) == "True" for name in names))
     web = status(cluster, "web")
     assert (web["phase"], web["podIP"] != "") == ("Running", True)
+    assert web["containerStatuses"][0]["containerID"].startswith(f"{version.runtime_name}://")
     assert cluster.get("pods", "own-n", "default")["metadata"]["annotations"]["kubernetes.io/config.source"] == "file"
     seen = await kit.exec(container_id(cluster, "web"), "sh", "-c", SHOW)
     assert seen.startswith("hello header."), seen

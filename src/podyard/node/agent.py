@@ -29,7 +29,10 @@ SWEEP = 10.0
 
 
 class Agent:
-    """Runs the Pods of its sources on one runtime."""
+    """Runs the Pods of its sources on one runtime.
+
+    ``runtime``: its name, where statuses are to have it before the containers' ids.
+    """
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class Agent:
         watch: RuntimeWatch,
         *,
         host_ips: Sequence[str] = (),
+        runtime: str = "",
         back_off: BackOffPolicy | None = None,
         poll: float = POLL,
         sweep: float = SWEEP,
@@ -51,6 +55,7 @@ class Agent:
         self._sweep = sweep
         self._news = asyncio.Event()
         self.host_ips = host_ips
+        self.runtime = runtime
         self.workers: dict[str, Worker] = {}
         """By the Pods' full names."""
         self.look: Look | None = None
@@ -100,7 +105,7 @@ class Agent:
                 views[view.full_name] = view  # the newest comes last
         found = []
         for name, worker in sorted(self.workers.items()):
-            record = worker.record(views.get(name), self.host_ips)
+            record = worker.record(views.get(name), self.host_ips, self.runtime)
             if record is not None:
                 worker.told = pod_status(record, time.time())
                 found.append(pod_object(record.pod, record.view, worker.told))

@@ -76,7 +76,9 @@ async def run(options: Options) -> None:
         places.append(ApiObjects(kube) if kube is not None else ManifestObjects())
         engine = PodEngine(client, options.pod_root, log_root=options.log_root, objects=FirstOf(places))
         watch = RuntimeWatch(client)
-        agent = Agent(engine, sources, watch, host_ips=(await asyncio.to_thread(read_host)).ips)
+        host_ips = (await asyncio.to_thread(read_host)).ips
+        runtime = (await client.runtime.version()).runtime_name if kube is not None else ""
+        agent = Agent(engine, sources, watch, host_ips=host_ips, runtime=runtime)
         works = [agent.run(), *([url.run()] if url is not None else [])]
         if kube is not None and options.node is not None:
             cluster = Cluster(kube, client, engine, agent, watch, settings=options.node, pod_root=options.pod_root)

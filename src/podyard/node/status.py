@@ -28,10 +28,16 @@ class Record:
     failure: Waiting | None = None
     """Why the Pod as a whole cannot be started."""
     host_ips: Sequence[str] = ()
+    runtime: str = ""
+    """The runtime's name, where containers' ids are told as ``name://id``: an API server's clients want that."""
     over: bool = False
     """Whether it was stopped and is not started again, whatever its restart policy."""
     before: Mapping[str, Any] = field(default_factory=dict)
     """The status that was told last: conditions keep the time of their last change from it."""
+
+    def id_of(self, view: ContainerView) -> str:
+        """A container's id as it is told."""
+        return f"{self.runtime}://{view.id}" if self.runtime else view.id
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ def _container(record: Record, container: Container) -> _Known:
     ready = started and (container.readiness_probe is None or (found is not None and found.id in record.board.ready))
     if kind == "init":
         started, ready = running, found is not None and found.succeeded
-    state, last = _states(record.pod, found, earlier, waiting, kind=kind)
+    state, last = _states(record, found, earlier, waiting, kind=kind)
     status: dict[str, Any] = {
         "name": container.name,
         "state": state,
@@ -108,23 +114,23 @@ def _container(record: Record, container: Container) -> _Known:
         "imageID": found.image_ref if found is not None else "",
     }
     if found is not None:
-        status["containerID"] = found.id
+        status["containerID"] = record.id_of(found)
     return _Known(container, status, kind, started, ready)
 
 
 def _states(
-    pod: Pod, found: ContainerView | None, earlier: ContainerView | None, waiting: Waiting | None, *, kind: str
+    record: Record, found: ContainerView | None, earlier: ContainerView | None, waiting: Waiting | None, *, kind: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a container does now, and how it ended the last time."""
-    last = {"terminated": _terminated(earlier)} if earlier is not None else {}
+    last = {"terminated": _terminated(record, earlier)} if earlier is not None else {}
     if found is not None and found.state == "running":
         return {"running": {"startedAt": rfc3339(found.started_at / 1e9)}}, last
     if found is not None and found.state == "exited":
         if waiting is None:
-            return {"terminated": _terminated(found)}, last
-        last = {"terminated": _terminated(found)}
+            return {"terminated": _terminated(record, found)}, last
+        last = {"terminated": _terminated(record, found)}
     if waiting is None:
-        has_inits = bool(pod.spec.init_containers) and kind == "container"
+        has_inits = bool(record.pod.spec.init_containers) and kind == "container"
         waiting = Waiting("PodInitializing" if has_inits else "ContainerCreating")
     state = {"reason": waiting.reason}
     if waiting.message:
@@ -132,13 +138,13 @@ def _states(
     return {"waiting": state}, last
 
 
-def _terminated(view: ContainerView) -> dict[str, Any]:
+def _terminated(record: Record, view: ContainerView) -> dict[str, Any]:
     ended: dict[str, Any] = {
         "exitCode": view.exit_code,
         "reason": view.reason or ("Error" if view.exit_code else "Completed"),
         "startedAt": rfc3339(view.started_at / 1e9),
         "finishedAt": rfc3339(view.finished_at / 1e9),
-        "containerID": view.id,
+        "containerID": record.id_of(view),
     }
     if view.message:
         ended["message"] = view.message

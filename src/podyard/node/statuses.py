@@ -55,7 +55,7 @@ class Statuses:
         namespace, _, name = worker.full_name.partition("/")
         views = [view for view in await self._engine.find(name, namespace) if self._agent.owns(view)]
         worker.told = worker.told or dict(self._before(worker))
-        record = worker.record(_newest(views, worker), self._agent.host_ips, over=over)
+        record = worker.record(_newest(views, worker), self._agent.host_ips, self._agent.runtime, over=over)
         if record is not None:
             worker.told = pod_status(record, time.time())
 

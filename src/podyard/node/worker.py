@@ -80,7 +80,9 @@ class Worker:
             self.ending, self.grace = True, grace
             self._changed.set()
 
-    def record(self, view: PodView | None, host_ips: Sequence[str], *, over: bool = False) -> Record | None:
+    def record(
+        self, view: PodView | None, host_ips: Sequence[str], runtime: str = "", *, over: bool = False
+    ) -> Record | None:
         """What is known of the Pod; None when it is not known itself. ``over``: whether it has been stopped."""
         if self.pod is None:
             return None
@@ -91,6 +93,7 @@ class Worker:
             board=self.board,
             failure=self.failure,
             host_ips=host_ips,
+            runtime=runtime,
             before=self.told,
             over=over,
         )

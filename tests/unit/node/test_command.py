@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.kube import ApiServer, serving
 
 
 async def node(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -65,6 +67,23 @@ async def test_each_version_that_was_tried_is_told(daemon: Any, directory: Any, 
     code, output = await node(tmp_path, "--pod-manifest-path", str(directory.path), *endpoint)
     assert code == 8
     assert "tried runtime.v1alpha2.RuntimeService: UNIMPLEMENTED" in output
+
+
+async def test_a_node_whose_runtime_speaks_no_version_that_may_be_spoken_is_not_registered(
+    daemon: Any, tmp_path: Path
+) -> None:
+    async with serving(ApiServer()) as server:
+        config = {
+            "clusters": [{"name": "c", "cluster": {"server": server.url}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c"}}],
+            "current-context": "x",
+        }
+        (tmp_path / "config").write_text(json.dumps(config))
+        endpoint = ("--container-runtime-endpoint", f"{tmp_path}/cri.sock", "--versions", "v1alpha2")
+        code, output = await node(tmp_path, "--kubeconfig", f"{tmp_path}/config", "--node-name", "n", *endpoint)
+        assert code == 8
+        assert "tried runtime.v1alpha2.RuntimeService: UNIMPLEMENTED" in output
+        assert (server.requests, server.has("nodes", "n")) == ({}, False)
 
 
 async def test_a_signal_ends_it_and_leaves_the_pods(

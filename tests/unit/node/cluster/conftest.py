@@ -46,7 +46,16 @@ class Nodes:
         engine = PodEngine(self._client, root, log_root=logs, back_off=back_off, poll=0.01)
         watch = RuntimeWatch(self._client)
         directory = ManifestDirectory(self._folder / "manifests", "n")
-        agent = Agent(engine, [directory], watch, host_ips=["192.0.2.1"], back_off=back_off, poll=0.01, sweep=0.02)
+        agent = Agent(
+            engine,
+            [directory],
+            watch,
+            host_ips=["192.0.2.1"],
+            runtime="memory",
+            back_off=back_off,
+            poll=0.01,
+            sweep=0.02,
+        )
         kube = KubeClient(Access(server=self._server.url), timeout=5)
         given = {"labels": {"disk": "fast"}, "taints": [Taint(key="a", value="b", effect="NoSchedule")], **settings}
         member = Settings(name="n", **given)

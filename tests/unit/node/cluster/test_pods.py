@@ -42,6 +42,7 @@ async def test_a_bound_pod_runs_with_its_uid_and_its_status_is_told(
     assert told["podIPs"] == [{"ip": "10.0.0.2"}, {"ip": "fd00::2"}]
     (container,) = told["containerStatuses"]
     assert (container["name"], container["ready"], list(container["state"])) == ("main", True, ["running"])
+    assert container["containerID"].startswith("memory://")
     # A Pod that is bound later is noticed by the watch.
     bind("late")
     await until(lambda: is_ready(server, "late"))

@@ -1,0 +1,91 @@
+"""What a Node tells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from podyard.errors import InvalidArgument
+from podyard.node.cluster import flags
+from podyard.node.cluster.node_object import NodeFacts, Settings, Taint, conditions, node_object, node_status
+from podyard.node.machine import Machine
+
+MACHINE = Machine(
+    ips=("192.0.2.1", "192.0.2.2"),
+    cpus=4,
+    memory=4 << 30,
+    huge_pages={2 << 20: 1 << 30, 1 << 30: 0},
+    architecture="amd64",
+)
+
+
+def facts(trouble: str = "", **pressures: str) -> NodeFacts:
+    return NodeFacts(machine=MACHINE, disk=100 << 30, runtime="r://1", trouble=trouble, pressures=pressures)
+
+
+def test_amounts_are_those_of_the_machine_less_what_it_needs_itself() -> None:
+    status = node_status(Settings(name="n"), facts(), {}, 0.0)
+    assert status["capacity"] == {
+        "cpu": "4",
+        "pods": "110",
+        "memory": f"{4 << 20}Ki",
+        "ephemeral-storage": f"{100 << 20}Ki",
+        "hugepages-2Mi": f"{1 << 20}Ki",
+        "hugepages-1Gi": "0Ki",
+    }
+    assert status["allocatable"]["memory"] == f"{(3 << 20) - (100 << 10)}Ki"
+    assert status["allocatable"]["ephemeral-storage"] == f"{90 << 20}Ki"
+    assert status["allocatable"]["hugepages-2Mi"] == f"{1 << 20}Ki"
+    assert [one["address"] for one in status["addresses"]] == ["192.0.2.1", "192.0.2.2", "n"]
+
+
+def test_conditions_keep_the_time_of_their_change() -> None:
+    first = conditions(facts("away", DiskPressure="full"), {}, 60.0)
+    assert {one["type"]: one["status"] for one in first} == {
+        "MemoryPressure": "False",
+        "DiskPressure": "True",
+        "PIDPressure": "False",
+        "Ready": "False",
+    }
+    assert (first[-1]["reason"], first[-1]["message"]) == ("KubeletNotReady", "away")
+    second = {one["type"]: one for one in conditions(facts(), {"conditions": first}, 120.0)}
+    times: dict[str, Any] = {kind: one["lastTransitionTime"] for kind, one in second.items()}
+    assert times["MemoryPressure"] == times["PIDPressure"] == "1970-01-01T00:01:00Z"
+    assert times["DiskPressure"] == times["Ready"] == "1970-01-01T00:02:00Z"
+    assert {one["lastHeartbeatTime"] for one in second.values()} == {"1970-01-01T00:02:00Z"}
+
+
+def test_labels_and_taints_of_the_command_line() -> None:
+    labels = flags.parse_labels("a=b, example.com/zone=z,empty=")
+    taints = flags.parse_taints("a=b:NoSchedule,example.com/x:NoExecute")
+    assert labels == {"a": "b", "example.com/zone": "z", "empty": ""}
+    assert taints == [
+        Taint(key="a", value="b", effect="NoSchedule"),
+        Taint(key="example.com/x", effect="NoExecute"),
+    ]
+    made = node_object(Settings(name="n", labels=labels, taints=taints), MACHINE)
+    assert made["spec"]["taints"][1] == {"key": "example.com/x", "effect": "NoExecute"}
+    assert made["metadata"]["labels"]["kubernetes.io/arch"] == "amd64"
+
+
+@pytest.mark.parametrize("text", ["a", "=b", "a=b c", "-a=b", "a/b/c=d"])
+def test_labels_that_are_none(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="--node-labels"):
+        flags.parse_labels(text)
+
+
+@pytest.mark.parametrize("text", ["a", "a=b", "a=b:Never", ":NoSchedule", "a b:NoSchedule"])
+def test_taints_that_are_none(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="--register-with-taints"):
+        flags.parse_taints(text)
+
+
+def test_names_and_headers() -> None:
+    assert flags.node_name("node-1.example") == "node-1.example"
+    with pytest.raises(InvalidArgument, match="--node-name"):
+        flags.node_name("Node_1")
+    assert flags.parse_header("Authorization: Bearer a:b") == ("Authorization", "Bearer a:b")
+    for text in ("no", ": a", "a: b\nc: d"):
+        with pytest.raises(InvalidArgument, match="--manifest-url-header"):
+            flags.parse_header(text)
