@@ -66,14 +66,23 @@ class Prober:
             self._steps.tell("beginning to probe", container.name, "failed", detail=str(error))
             return
         started_at = status.started_at / 1e9
-        if not await self._has_started(container, container_id, started_at):
+        if not await self.has_started(container, container_id, started_at):
             return
-        self._board.started.add(container_id)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_ready(container, container_id, started_at))
             group.create_task(self._keep_alive(container, container_id, started_at))
 
-    async def _has_started(self, container: Container, container_id: str, started_at: float) -> bool:
+    async def has_started(self, container: Container, container_id: str, started_at: float) -> bool:
+        """Wait for a container's startup probe: whether it succeeded, and was not stopped for its failure.
+
+        ``started_at``: seconds since 1970. A container that has ended is asked for ever.
+        """
+        if container_id in self._board.started or await self._startup_succeeds(container, container_id, started_at):
+            self._board.started.add(container_id)
+            return True
+        return False
+
+    async def _startup_succeeds(self, container: Container, container_id: str, started_at: float) -> bool:
         probe = container.startup_probe
         if probe is None:
             return True

@@ -12,6 +12,7 @@ from podyard.manifest.model import Container, is_sidecar
 from podyard.pods.cleanup import discard_attempt
 from podyard.pods.launch import Launcher
 from podyard.pods.patience import until_ended
+from podyard.pods.prober import Prober
 from podyard.pods.removal import remove_folder
 from podyard.pods.restarts import BackOff, BackOffPolicy, starts_again
 from podyard.pods.steps import Steps
@@ -55,10 +56,8 @@ async def start_init_containers(client: Client, launcher: Launcher, steps: Steps
     last = await last_attempts(client, launcher.sandbox_id)
     for container in launcher.pod.spec.init_containers:
         found = last.get(container.name)
-        if not is_sidecar(container):
-            await _run_init(client, launcher, steps, container, back_off=BackOff(back_off), found=found)
-        elif found is None:
-            await launcher.launch(container, 0)
+        run = _run_sidecar if is_sidecar(container) else _run_init
+        await run(client, launcher, steps, container, back_off=BackOff(back_off), found=found)
 
 
 async def last_attempts(client: Client, sandbox_id: str) -> dict[str, api.Container]:
@@ -68,6 +67,59 @@ async def last_attempts(client: Client, sandbox_id: str) -> dict[str, api.Contai
         container.metadata.name: container
         for container in sorted(containers, key=lambda container: container.metadata.attempt)
     }
+
+
+async def _run_sidecar(
+    client: Client,
+    launcher: Launcher,
+    steps: Steps,
+    container: Container,
+    *,
+    back_off: BackOff,
+    found: api.Container | None,
+) -> None:
+    """Start a sidecar. One with a startup probe is waited for, and started again until that succeeds.
+
+    ``found``: the attempt that is there.
+    """
+    found, attempt = _begun(found)
+    container_id = await launcher.launch(container, attempt) if found is None else found.id
+    while container.startup_probe is not None:
+        status = await _started_or_ended(client, launcher, steps, container, container_id)
+        if status is None:
+            return
+        wait = back_off.wait(status.finished_at / 1e9, time.time())
+        text = f"exit code {status.exit_code} before it had started; starting it again in {wait:.0f} s"
+        steps.tell("running the sidecar", container.name, "failed", detail=text)
+        container_id, attempt = await _start_again(client, launcher, container, attempt, wait), attempt + 1
+
+
+async def _started_or_ended(
+    client: Client, launcher: Launcher, steps: Steps, container: Container, container_id: str
+) -> api.ContainerStatus | None:
+    """Wait for a container's startup probe; how it ended before that, None when it has started."""
+    status = (await client.runtime.container_status(container_id)).status
+    prober = Prober(client, launcher, steps)
+    started = asyncio.create_task(prober.has_started(container, container_id, status.started_at / 1e9))
+    ended = asyncio.create_task(until_ended(client, container_id))
+    try:
+        await asyncio.wait((started, ended), return_when=asyncio.FIRST_COMPLETED)
+        return None if started.done() and started.result() else await ended
+    finally:
+        for task in (started, ended):
+            task.cancel()
+        await asyncio.wait((started, ended))
+
+
+async def _start_again(client: Client, launcher: Launcher, container: Container, attempt: int, wait: float) -> str:
+    """Start the next attempt at a container after ``wait`` seconds; its id."""
+    if wait:
+        launcher.board.backs_off(container.name, wait)
+    await asyncio.sleep(wait)
+    if attempt > 0:
+        await discard_attempt(client, launcher, container.name, attempt - 1)
+    launcher.forget_images(container)
+    return await launcher.launch(container, attempt + 1)
 
 
 async def _run_init(
@@ -83,22 +135,16 @@ async def _run_init(
 
     ``found``: the attempt that is there. Raises FailedPrecondition when it has failed for good.
     """
-    attempt = 0
-    if found is not None:
-        attempt = found.metadata.attempt
-        if found.state not in (api.CONTAINER_RUNNING, api.CONTAINER_EXITED):
-            found, attempt = None, attempt + 1  # it was never started
+    found, attempt = _begun(found)
+    ended_before = found is not None and found.state == api.CONTAINER_EXITED
+    container_id = await launcher.launch(container, attempt) if found is None else found.id
     while True:
-        ended_before = found is not None and found.state == api.CONTAINER_EXITED
-        container_id = await launcher.launch(container, attempt) if found is None else found.id
-        found = None
         began = time.monotonic()
         status = await until_ended(client, container_id)
         seconds = time.monotonic() - began
         if status.exit_code == 0:
-            if ended_before:
-                return
-            steps.tell("running the init container", container.name, seconds=seconds)
+            if not ended_before:
+                steps.tell("running the init container", container.name, seconds=seconds)
             return
         failure = f"exit code {status.exit_code}" + (f" ({status.reason})" if status.reason else "")
         policy = launcher.pod.spec.restart_policy
@@ -111,10 +157,14 @@ async def _run_init(
         wait = back_off.wait(status.finished_at / 1e9, time.time())
         text = f"{failure}; starting it again in {wait:.0f} s"
         steps.tell("running the init container", container.name, "failed", detail=text, seconds=seconds)
-        if wait:
-            launcher.board.backs_off(container.name, wait)
-        await asyncio.sleep(wait)
-        if attempt > 0:
-            await discard_attempt(client, launcher, container.name, attempt - 1)
-        attempt += 1
-        launcher.forget_images(container)
+        container_id, attempt = await _start_again(client, launcher, container, attempt, wait), attempt + 1
+        ended_before = False
+
+
+def _begun(found: api.Container | None) -> tuple[api.Container | None, int]:
+    """The attempt that is there if it was ever started, and its number, else that of the next one."""
+    if found is None:
+        return None, 0
+    if found.state in (api.CONTAINER_RUNNING, api.CONTAINER_EXITED):
+        return found, found.metadata.attempt
+    return None, found.metadata.attempt + 1

@@ -73,6 +73,7 @@ class Supervisor:
         fresh = asyncio.create_task(self._launcher.projections.keep_fresh(self._steps, self._refresh))
         try:
             await self._watch(fresh)
+            await self._prober.look({})
         finally:
             fresh.cancel()
             await asyncio.wait((fresh,))

@@ -233,11 +233,3 @@ def test_probes_and_hooks_that_are_right_pass(make_pod: MakePod) -> None:
     assert (main.liveness_probe.period_seconds, main.liveness_probe.failure_threshold) == (3, 3)
     assert main.readiness_probe is not None
     assert main.readiness_probe.success_threshold == 2
-
-
-def test_a_sidecars_startup_probe_is_unimplemented(make_pod: MakePod) -> None:
-    lines = "initContainers: [{name: a, image: b, restartPolicy: Always, startupProbe: {tcpSocket: {port: 1}}}]"
-    with pytest.raises(
-        Unimplemented, match=r"initContainers\[0\]\.startupProbe: not supported by podyard yet for a side"
-    ):
-        make_pod(lines)

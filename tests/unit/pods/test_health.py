@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from podyard.client import Client
+from podyard.cri import api
 from podyard.errors import FailedPrecondition
 from podyard.manifest.model import Pod
 from podyard.pods import Board, PodEngine, PodEvent
@@ -117,3 +118,41 @@ async def test_a_stop_without_grace_runs_no_hook(runtime: Any, engine: PodEngine
     await engine.stop("web", "default", 0)
     assert "ExecSync main bye" not in runtime.calls
     assert runtime.stop_timeouts["main"] == 0
+
+
+SIDE = """\
+initContainers:
+- {name: side, image: 'busybox:1', restartPolicy: Always, startupProbe: {exec: {command: [begun]}, failureThreshold: 1}}
+- {name: next, image: 'busybox:1'}
+"""
+
+
+async def test_what_comes_after_a_sidecar_waits_for_its_startup_probe(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    runtime.exec_codes = {"begun": 1}
+    runtime.exits["next"] = [0]
+    runtime.on_start = lambda status: runtime.exec_codes.clear() if status.metadata.attempt else None
+    board = Board()
+    keeping = asyncio.create_task(kept(engine, make_pod(SIDE), board, lambda event: None))
+    await until(lambda: "StartContainer main" in runtime.calls)
+    order = ["StartContainer side", "StopContainer side", "StartContainer side", "StartContainer next"]
+    assert [call for call in runtime.calls if call in order] == order
+    assert board.started >= {runtime.container("side", 1).id}
+    asked = runtime.calls.count("ExecSync side begun")
+    await until(lambda: board.started >= {runtime.container("main").id})
+    assert runtime.calls.count("ExecSync side begun") == asked
+    await engine.remove("web", "default")
+    await asyncio.wait_for(keeping, 10)
+
+
+async def test_a_sidecar_that_ends_before_it_has_started_is_started_again(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    runtime.exec_codes = {"begun": 1}
+    runtime.exits |= {"side": [5, None], "next": [0]}
+    runtime.on_start = lambda status: runtime.exec_codes.clear() if status.metadata.attempt else None
+    pod = make_pod(SIDE.replace("failureThreshold: 1", "failureThreshold: 99, periodSeconds: 1"))
+    await asyncio.wait_for(engine.run(pod), 10)
+    assert runtime.container("side", 1).state == api.CONTAINER_RUNNING
+    assert "StopContainer side" not in runtime.calls

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from podyard.manifest.checks.ports import MAX_PORT
-from podyard.manifest.decode import NOT_SUPPORTED
 from podyard.manifest.model import (
     Action,
     Container,
@@ -44,9 +43,6 @@ def check_probes(pod: Pod, container: Container, path: str) -> Iterator[Problem]
             continue
         if runs_once:
             yield Problem(0, f"{path}.{field}", "an init container is waited for, so it has no probes")
-        if is_sidecar(container) and field == "startupProbe":
-            text = f"{NOT_SUPPORTED} for a sidecar: the containers after it would not wait for it"
-            yield Problem(0, f"{path}.{field}", text, unsupported=True)
         yield from _probe(container, field, probe, f"{path}.{field}")
     for field, hook in hooks.items():
         if hook is None:
