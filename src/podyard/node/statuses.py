@@ -43,7 +43,7 @@ class Statuses:
             outlines = await self._outlines()
             for name, worker in list(self._agent.workers.items()):
                 seen = (worker.pod, worker.ending, worker.failure, _answers(worker.board), outlines.get(name, ()))
-                if worker.pod is not None and self._seen.get(name) != seen:
+                if worker.pod is not None and (self._seen.get(name) != seen or not worker.told):
                     await self.look(worker)
                     self._seen[name] = seen
         except PodyardError as error:

@@ -33,7 +33,10 @@ class Expired(FailedPrecondition):
 
 
 class Throttled(Unavailable):
-    """The server asks to be left alone for a while (429). ``delay``: seconds, 0 when it does not say."""
+    """The server asks to be left alone for a while (429, or any 5xx with Retry-After): nothing was done.
+
+    ``delay``: seconds, 0 when it does not say.
+    """
 
     def __init__(self, text: str, delay: float) -> None:
         super().__init__(text)
@@ -70,7 +73,7 @@ def error_of(code: int, body: bytes, doing: str, retry_after: str = "") -> Podya
     said = (status.message or body.decode(errors="replace").strip())[:SAID_LIMIT]
     text = f"{doing}: the API server answers {code}" + (f" {status.reason}" if status.reason else "")
     text += f": {said}" if said else ""
-    if code == 429:
+    if code == 429 or (code >= 500 and retry_after):
         return Throttled(text, delay_of(retry_after))
     if code == 409 and status.reason == "AlreadyExists":
         return AlreadyExists(text)

@@ -16,7 +16,7 @@ import msgspec
 
 from podyard import __version__
 from podyard.errors import DataLoss, Unavailable
-from podyard.node.kube.answers import Throttled, delay_of, error_of, watch_error
+from podyard.node.kube.answers import Throttled, error_of, watch_error
 from podyard.node.kube.config import Access
 
 JsonObject = dict[str, Any]
@@ -164,7 +164,7 @@ class KubeClient:
             error = error_of(response.status, content, doing, retry_after)
             if not isinstance(error, Throttled) or not left or error.delay > LONGEST_DELAY:
                 raise error
-            await asyncio.sleep(max(delay_of(retry_after), 0.1) * random.uniform(1, 1.2))
+            await asyncio.sleep(max(error.delay, 0.1) * random.uniform(1, 1.2))
         raise AssertionError("the last try returns or raises")
 
     @asynccontextmanager

@@ -50,6 +50,7 @@ class Reflector:
         """For ever, until cancelled."""
         while True:
             began, version = time.monotonic(), self._version
+            failure: PodyardError | None = None
             try:
                 if not self._version:
                     await self._list()
@@ -59,11 +60,11 @@ class Reflector:
                 failed, self._version = not version, ""  # a list that expires at once must not be repeated at once
             except PodyardError as error:
                 self._say(f"{self._path} cannot be followed: {error}")
-                failed = True
+                failed, failure = True, error
             else:
                 failed = self._version == version and time.monotonic() - began < SHORTEST
             if failed:
-                await asyncio.sleep(self._waits.next())
+                await asyncio.sleep(self._waits.next(failure))
 
     def learn(self, found: JsonObject) -> None:
         """An object as a request of ours was answered with it: the watch tells it again, perhaps later."""

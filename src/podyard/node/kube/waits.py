@@ -8,8 +8,12 @@ import random
 from collections.abc import Awaitable, Callable
 
 from podyard.errors import PodyardError
+from podyard.node.kube.answers import Throttled
 
 logger = logging.getLogger(__name__)
+
+LONGEST_ASKED = 300.0
+"""Seconds: a server that asks for more is asked again all the same."""
 
 
 class Waits:
@@ -19,11 +23,12 @@ class Waits:
         self._first, self._longest = first, longest
         self._failures = 0
 
-    def next(self) -> float:
-        """Seconds to wait after one failure more."""
+    def next(self, error: PodyardError | None = None) -> float:
+        """Seconds to wait after one failure more: at least what a server asks for that throttles."""
         wait = min(self._first * 2.0 ** min(self._failures, 20), self._longest)
         self._failures += 1
-        return wait * random.uniform(0.5, 1.0)
+        asked = min(error.delay, LONGEST_ASKED) if isinstance(error, Throttled) else 0.0
+        return max(wait * random.uniform(0.5, 1.0), asked * random.uniform(1.0, 1.2))
 
     def reset(self) -> None:
         """Something went well."""
@@ -43,7 +48,7 @@ async def for_ever(call: Callable[[], Awaitable[None]], pause: Callable[[], Awai
             if str(error) != said:
                 said = str(error)
                 logger.warning("cannot %s: %s", doing, error)
-            await asyncio.sleep(waits.next())
+            await asyncio.sleep(waits.next(error))
         else:
             said = ""
             waits.reset()

@@ -138,6 +138,23 @@ async def test_a_pod_whose_labels_change_goes_on_and_stays_ready(
     assert set(ready) == {"True"}
 
 
+async def test_a_container_whose_image_changes_is_replaced_in_its_pod(
+    server: ApiServer, runtime: Any, nodes: Any, bind: Any, until: Any
+) -> None:
+    bind("web")
+    nodes.start()
+    await until(lambda: is_ready(server))
+    (container,) = server.get("pods", "web", "default")["spec"]["containers"]
+    server.edit("pods", "web", "default", spec={"containers": [{**container, "image": "other:1"}]})
+
+    def told() -> dict[str, Any]:
+        (one,) = status(server)["containerStatuses"]
+        return dict(one)
+
+    await until(lambda: is_ready(server) and (told()["image"], told()["restartCount"]) == ("other:1", 1))
+    assert runtime.calls.count("RunPodSandbox web") == 1
+
+
 async def test_the_next_agent_adopts_what_runs(
     server: ApiServer, runtime: Any, nodes: Any, bind: Any, until: Any
 ) -> None:

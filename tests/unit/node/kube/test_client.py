@@ -89,6 +89,8 @@ async def test_a_throttled_request_is_sent_again_as_the_server_asks(server: ApiS
     server.refuse("GET pods", 429, "TooManyRequests", times=client.TRIES, headers={"Retry-After": "0"})
     with pytest.raises(Unavailable, match="429 TooManyRequests"):
         await kube.get(WEB)
+    server.refuse("GET pods", 503, "ServiceUnavailable", headers={"Retry-After": "0"})
+    assert (await kube.get(WEB))["metadata"]["name"] == "web"
     # A server that wants to be left alone for long is left alone; the caller waits.
     server.refuse("GET pods", 429, "TooManyRequests", headers={"Retry-After": "3600"})
     with pytest.raises(Unavailable, match="429 TooManyRequests"):

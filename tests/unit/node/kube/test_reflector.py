@@ -11,6 +11,7 @@ import pytest
 from tests.support.kube import ApiServer
 
 from podyard.node.kube import KubeClient, Reflector, Waits
+from podyard.node.kube.answers import Throttled
 
 SPEC: dict[str, Any] = {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}
 
@@ -107,3 +108,5 @@ def test_waits_grow_and_begin_anew() -> None:
     assert all(low <= wait <= 2 * low for low, wait in zip([0.5, 1, 2, 4, 4, 4], found, strict=True))
     waits.reset()
     assert waits.next() <= 1.0
+    assert 60 <= waits.next(Throttled("later", 60)) <= 72
+    assert waits.next(Throttled("much later", 10**6)) <= 360
