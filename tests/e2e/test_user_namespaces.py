@@ -22,6 +22,9 @@ from podyard.client import Client
 from podyard.cri import api
 from podyard.errors import FailedPrecondition, InvalidArgument, PodyardError
 from podyard.linux import mounts
+from podyard.manifest import parse
+from podyard.pods import PodEngine
+from podyard.pods.objects import ManifestObjects
 
 FIRST = 200_000
 MAPPING = api.IDMapping(host_id=FIRST, container_id=0, length=65536)
@@ -281,3 +284,45 @@ async def test_mappings_that_cannot_be_are_refused(kit: Kit) -> None:
     other = userns(api.IDMapping(host_id=5, container_id=0, length=65536))
     with pytest.raises(InvalidArgument, match="differ"):
         await kit.create(sandbox_id, ["true"], linux=container(options(userns_options=other)))
+
+
+async def test_a_pod_of_the_engine_has_one(kit: Kit, own: Podyard, tmp_path: Path) -> None:
+    script = "id -u > /memory/who; cat /proc/self/uid_map /config/a; test $(stat -Lc %u /config/a) = 0; touch /shared/x"
+    text = f"""
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: config}}
+data: {{a: hello}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: users}}
+spec:
+  hostUsers: false
+  restartPolicy: Never
+  volumes:
+  - {{name: config, configMap: {{name: config}}}}
+  - {{name: memory, emptyDir: {{medium: Memory}}}}
+  - {{name: shared, emptyDir: {{}}}}
+  containers:
+  - name: main
+    image: {kit.image}
+    command: [sh, -ec, "{script}"]
+    volumeMounts:
+    - {{name: config, mountPath: /config}}
+    - {{name: memory, mountPath: /memory}}
+    - {{name: shared, mountPath: /shared}}
+"""
+    manifest = parse(text.encode(), "users.yaml")
+    objects = ManifestObjects(manifest.config_maps)
+    engine = PodEngine(kit.client, own.folder / "pods", log_root=tmp_path / "logs", objects=objects, poll=0.1)
+    try:
+        await engine.run(manifest.pods[0])
+        await asyncio.wait_for(engine.keep(manifest.pods[0], owned=lambda view: True), 30 * PATIENCE)
+        (view,) = await engine.find("users")
+        lines = [line.content().decode().split() async for line in engine.logs(view)]
+        assert ([one.exit_code for one in view.containers], lines) == ([0], [["0", "65536", "65536"], ["hello"]])
+        (found,) = (own.folder / "pods").glob("*/volumes/shared/x")
+        assert found.stat().st_uid == 0  # the mount is idmapped: on the host it is the host's root's
+    finally:
+        await engine.remove("users", "default")

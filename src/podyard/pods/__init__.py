@@ -9,6 +9,9 @@
     inventory  which Pods there are, from the endpoint's lists;  views: how they are shown
     removal    stop and remove;  stopping: one container;  cleanup: of old attempts at a container
     volumes    the host side of volumes;  folders: where a Pod's files are;  host: what must be known of the node
+    objects    ConfigMaps, Secrets and tokens;  projections: volumes made of them;  atomic: how files are exchanged
+    images     the Pod's images;  credentials: for their registries;  mounts: what containers mount
+    changes    a manifest that changes while its containers run;  users: ids for user namespaces
     logs       container logs, read and followed;  loglines: their format
 
 It knows the runtime only through ``podyard.client``, so it works with containerd and CRI-O too. Files of a Pod are on

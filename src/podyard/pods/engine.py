@@ -30,6 +30,7 @@ from podyard.pods.restarts import BackOffPolicy
 from podyard.pods.start import start, start_init_containers, start_sandbox
 from podyard.pods.steps import Steps
 from podyard.pods.supervise import POLL, Pause, Supervisor, just_wait
+from podyard.pods.users import first_id
 from podyard.pods.views import OnEvent, PodView, RunningPod, ignore
 
 ROOT = Path("/var/lib/podyard/pods")
@@ -285,7 +286,8 @@ class PodEngine:
         host = await asyncio.to_thread(read_host)
         pod = replace(pod, metadata=replace(pod.metadata, uid=uid))
         folder = self._folders.of(pod.metadata.namespace, pod.metadata.name, uid)
-        return Launcher(self._client, pod, folder, host, steps, objects=self._objects, board=board)
+        users = None if pod.spec.host_users else await asyncio.to_thread(first_id, self._folders.root, folder)
+        return Launcher(self._client, pod, folder, host, steps, objects=self._objects, users=users, board=board)
 
     def _supervisor(self, launcher: Launcher, steps: Steps, pause: Pause) -> Supervisor:
         return Supervisor(

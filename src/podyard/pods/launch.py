@@ -27,13 +27,17 @@ from podyard.pods.patience import in_thread
 from podyard.pods.projections import Projections
 from podyard.pods.steps import Steps
 from podyard.pods.stopping import stop_container
+from podyard.pods.users import check_user_namespaces
 
 HOOK_LIMIT = 3600
 """Seconds for a postStart hook: a bound for what a kubelet waits for without one."""
 
 
 class Launcher:
-    """Makes the sandbox and starts containers of a Pod (which has its uid)."""
+    """Makes the sandbox and starts containers of a Pod (which has its uid).
+
+    ``users``: the host id of its root where it has its own user namespace.
+    """
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class Launcher:
         steps: Steps,
         *,
         objects: Objects,
+        users: int | None = None,
         board: Board | None = None,
     ) -> None:
         self.pod = pod
@@ -54,7 +59,8 @@ class Launcher:
         self._client = client
         self._steps = steps
         self._objects = objects
-        self._sandbox = sandbox_config(pod, host, log_directory=str(folder.logs))
+        self._users = users
+        self._sandbox = sandbox_config(pod, host, log_directory=str(folder.logs), users=users)
         self._images = Images(client, pod, objects, steps, self._sandbox)
         self._mounts = Mounts(client, pod, folder, self._images)
         self.sandbox_id = ""
@@ -77,6 +83,8 @@ class Launcher:
 
     async def run_sandbox(self) -> None:
         """Make the log directory and the sandbox."""
+        if self._users is not None:
+            await check_user_namespaces(self._client, self.pod)
         await in_thread(_make_log_folder, self.folder)
         sandbox_id = await self._client.runtime.run_pod_sandbox(self._sandbox, self.pod.spec.runtime_class_name)
         await self.adopt(sandbox_id)
@@ -164,6 +172,7 @@ class Launcher:
             volumes=await self._mounts.resolve(container, attempt, variables),
             files={"/etc/hosts": str(self.folder.hosts), container.termination_message_path: str(last_words)},
             target=await self._target(container),
+            users=self._users,
         )
         limits = config.linux.resources.SerializeToString(deterministic=True)
         await in_thread(self.folder.resources(container.name, attempt).write_bytes, limits)

@@ -24,6 +24,7 @@ MakePod = Callable[..., Pod]
         ("terminationGracePeriodSeconds: 1000000000", "", "must be 0 or more"),
         ("", "resources: {limits: {cpu: 1e15}}", "larger than any machine"),
         ("", "resources: {limits: {memory: 1e20}}", "larger than any machine"),
+        ("hostUsers: false\nhostPID: true", "", "spec.hostPID: cannot go with hostUsers: false"),
         ("hostPID: true\nshareProcessNamespace: true", "", "cannot go with hostPID"),
         ("dnsPolicy: None", "", "dnsPolicy None needs at least one name server"),
         ("dnsConfig: {nameservers: [a]}", "", "'a' is not an IP address"),

@@ -54,6 +54,10 @@ def check_spec(spec: PodSpec) -> Iterator[Problem]:
         yield Problem(0, "spec.shareProcessNamespace", "cannot go with hostPID: the pod has no PID namespace to share")
     for index, secret in enumerate(spec.image_pull_secrets):
         yield from check_object_name(secret.name, f"spec.imagePullSecrets[{index}].name")
+    if not spec.host_users:
+        shared = {"hostNetwork": spec.host_network, "hostPID": spec.host_pid, "hostIPC": spec.host_ipc}
+        for field in [name for name, is_shared in shared.items() if is_shared]:
+            yield Problem(0, f"spec.{field}", "cannot go with hostUsers: false, whose users are nobody on the host")
     yield from _check_dns(spec)
     for index, alias in enumerate(spec.host_aliases):
         path = f"spec.hostAliases[{index}]"

@@ -101,7 +101,7 @@ class PodSpec(Object, frozen=True, kw_only=True):
     host_network: bool = False
     host_pid: bool = False
     host_ipc: bool = False
-    host_users: Literal[True] = True
+    host_users: bool = True
     share_process_namespace: bool = False
     security_context: PodSecurityContext = PodSecurityContext()
     runtime_class_name: str = ""

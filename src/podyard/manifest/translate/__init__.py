@@ -15,9 +15,10 @@ from podyard.manifest.translate.files import File, projected_files
 from podyard.manifest.translate.hosts import hosts_file
 from podyard.manifest.translate.labels import container_hash, kind_of, pod_hash, port_number, sandbox_hash
 from podyard.manifest.translate.sandbox import sandbox_config
-from podyard.manifest.translate.security import check_non_root
+from podyard.manifest.translate.security import IDS, check_non_root
 
 __all__ = [
+    "IDS",
     "File",
     "HostFacts",
     "ImageFacts",

@@ -11,7 +11,7 @@ from podyard.manifest.translate import labels
 from podyard.manifest.translate.environment import expand
 from podyard.manifest.translate.facts import HostFacts, ImageFacts
 from podyard.manifest.translate.resources import linux_resources
-from podyard.manifest.translate.security import container_security
+from podyard.manifest.translate.security import container_security, id_mappings
 
 _PROPAGATION = {
     "None": api.PROPAGATION_PRIVATE,
@@ -47,11 +47,13 @@ def container_config(
     volumes: Sequence[ResolvedMount],
     files: Mapping[str, str],
     target: str = "",
+    users: int | None = None,
 ) -> api.ContainerConfig:
     """The request for one attempt at a container.
 
     ``variables``: what ``environment`` makes. ``files``: files that the Pod manages, path in the container → path on
     the host; a volume mounted on the same path wins. ``target``: the id of the container whose processes it sees.
+    ``users``: the host id of the Pod's root, in a user namespace of its own.
     """
     return api.ContainerConfig(
         metadata=api.ContainerMetadata(name=container.name, attempt=attempt),
@@ -62,7 +64,7 @@ def container_config(
         envs=[
             api.KeyValue(key=key, value=value.encode("utf-8", "surrogateescape")) for key, value in variables.items()
         ],
-        mounts=_mounts(volumes, files),
+        mounts=_mounts(volumes, files, [] if users is None else id_mappings(users)),
         labels=labels.container_labels(pod, container),
         annotations=labels.container_annotations(pod, container, attempt),
         log_path=log_path(container.name, attempt),
@@ -71,7 +73,7 @@ def container_config(
         tty=container.tty,
         linux=api.LinuxContainerConfig(
             resources=linux_resources(pod, container, host.memory),
-            security_context=container_security(pod, container, image, target),
+            security_context=container_security(pod, container, image, target, users),
         ),
     )
 
@@ -81,7 +83,10 @@ def log_path(name: str, attempt: int) -> str:
     return f"{name}/{attempt}.log"
 
 
-def _mounts(volumes: Sequence[ResolvedMount], files: Mapping[str, str]) -> list[api.Mount]:
+def _mounts(
+    volumes: Sequence[ResolvedMount], files: Mapping[str, str], users: Sequence[api.IDMapping]
+) -> list[api.Mount]:
+    """``users``: how owners on the host appear in the container, where they do otherwise."""
     mounts = [
         api.Mount(
             container_path=volume.mount.mount_path,
@@ -91,9 +96,15 @@ def _mounts(volumes: Sequence[ResolvedMount], files: Mapping[str, str]) -> list[
             readonly=volume.mount.read_only or volume.read_only,
             recursive_read_only=volume.recursive_read_only,
             propagation=_PROPAGATION[volume.mount.mount_propagation],
+            uidMappings=users,
+            gidMappings=users,
         )
         for volume in volumes
     ]
     taken = {mount.container_path.rstrip("/") for mount in mounts}
-    mounts += [api.Mount(container_path=path, host_path=source) for path, source in files.items() if path not in taken]
+    mounts += [
+        api.Mount(container_path=path, host_path=source, uidMappings=users, gidMappings=users)
+        for path, source in files.items()
+        if path not in taken
+    ]
     return mounts

@@ -17,8 +17,8 @@ def hostname(pod: Pod) -> str:
     return pod.spec.hostname or pod.metadata.name[:MAX_HOSTNAME].rstrip("-.")
 
 
-def sandbox_config(pod: Pod, host: HostFacts, *, log_directory: str) -> api.PodSandboxConfig:
-    """The request for a Pod's sandbox."""
+def sandbox_config(pod: Pod, host: HostFacts, *, log_directory: str, users: int | None = None) -> api.PodSandboxConfig:
+    """The request for a Pod's sandbox. ``users``: the host id of its root, in a user namespace of its own."""
     spec = pod.spec
     config = api.PodSandboxConfig(
         metadata=api.PodSandboxMetadata(
@@ -30,7 +30,7 @@ def sandbox_config(pod: Pod, host: HostFacts, *, log_directory: str) -> api.PodS
         labels=labels.sandbox_labels(pod),
         annotations=labels.sandbox_annotations(pod),
         linux=api.LinuxPodSandboxConfig(
-            security_context=_security(pod),
+            security_context=_security(pod, users),
             sysctls={_with_dots(sysctl.name): sysctl.value for sysctl in spec.security_context.sysctls},
         ),
     )
@@ -62,10 +62,10 @@ def _port_mappings(pod: Pod) -> list[api.PortMapping]:
     ]
 
 
-def _security(pod: Pod) -> api.LinuxSandboxSecurityContext:
+def _security(pod: Pod, users: int | None) -> api.LinuxSandboxSecurityContext:
     context = pod.spec.security_context
     security = api.LinuxSandboxSecurityContext(
-        namespace_options=namespace_options(pod.spec),
+        namespace_options=namespace_options(pod.spec, users),
         supplemental_groups=context.supplemental_groups,
         privileged=any(container.security_context.privileged for container in pod.all_containers()),
         seccomp=api.SecurityProfile(profile_type=api.SecurityProfile.RuntimeDefault),

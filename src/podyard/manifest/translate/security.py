@@ -28,10 +28,26 @@ MASKED_PATHS = (
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
-def namespace_options(spec: PodSpec) -> api.NamespaceOption:
-    """Whose namespaces the Pod uses: the host's, one of the Pod, or (processes only) one for each container."""
+IDS = 65536
+"""How many users a Pod has in a user namespace of its own."""
+
+
+def id_mappings(users: int) -> list[api.IDMapping]:
+    """The Pod's users on the host, of which ``users`` is its root."""
+    return [api.IDMapping(host_id=users, container_id=0, length=IDS)]
+
+
+def namespace_options(spec: PodSpec, users: int | None = None) -> api.NamespaceOption:
+    """Whose namespaces the Pod uses: the host's, one of the Pod, or (processes only) one for each container.
+
+    ``users``: the host id of its root where the Pod has its own user namespace.
+    """
     own_pid = api.POD if spec.share_process_namespace else api.CONTAINER
+    own_users = None
+    if users is not None:
+        own_users = api.UserNamespace(mode=api.POD, uids=id_mappings(users), gids=id_mappings(users))
     return api.NamespaceOption(
+        userns_options=own_users,
         network=api.NODE if spec.host_network else api.POD,
         ipc=api.NODE if spec.host_ipc else api.POD,
         pid=api.NODE if spec.host_pid else own_pid,
@@ -55,9 +71,10 @@ def check_non_root(pod: Pod, container: Container, image: ImageFacts) -> None:
 
 
 def container_security(
-    pod: Pod, container: Container, image: ImageFacts, target: str = ""
+    pod: Pod, container: Container, image: ImageFacts, target: str = "", users: int | None = None
 ) -> api.LinuxContainerSecurityContext:
-    """The security context of a container. ``target``: the id of the container whose processes it sees.
+    """The security context of a container. ``target``: the id of the container whose processes it sees. ``users``: as
+    for ``namespace_options``.
 
     The image's user is left to the endpoint, which knows its group too, save where a group is given without a user:
     the protocol wants both.
@@ -68,7 +85,7 @@ def container_security(
             add_capabilities=context.capabilities.add, drop_capabilities=context.capabilities.drop
         ),
         privileged=context.privileged,
-        namespace_options=namespace_options(pod.spec),
+        namespace_options=namespace_options(pod.spec, users),
         readonly_rootfs=context.read_only_root_filesystem,
         supplemental_groups=above.supplemental_groups,
         supplemental_groups_policy=api.SupplementalGroupsPolicy.Value(above.supplemental_groups_policy),
