@@ -25,6 +25,7 @@ from podyard.validate.cases import (  # noqa: F401  # isort: skip_file
     pulling,
     filters,
     repeats,
+    cancelled,
     errors,
     stats,
     events,
