@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.support.commands import Run
+from tests.support.commands import Run, terminal
 from tests.support.pods import Kit
 
 
@@ -78,6 +78,19 @@ async def test_a_file_gets_the_name_that_it_is_given_and_replaces_what_was_there
     assert (tmp_path / "copy").read_text() == "content\n"
     assert victim.read_text() == "untouched"
     assert await kit.exec(container_id, "stat", "-c", "%u:%g %a", "/tmp/b") == "0:0 644\n"
+
+
+async def test_a_terminal_shows_how_much_was_copied(kit: Kit, environment: dict[str, str], source: Path) -> None:
+    container_id = await running(kit)
+
+    def talk(*arguments: str) -> None:
+        with terminal(environment, "cp", *arguments) as session:
+            session.until(rb"copied 3\.\d MB, [\d.]+ [kMG]?B/s\r\n")
+            assert session.code() == 0
+
+    await asyncio.to_thread(talk, str(source / "file"), f"{container_id}:/tmp/file")
+    await asyncio.to_thread(talk, f"{container_id}:/tmp/file", str(source / "again"))
+    assert (source / "again").read_bytes() == (source / "file").read_bytes()
 
 
 COPIES_THAT_CANNOT_BE = [

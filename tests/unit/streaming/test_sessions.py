@@ -12,7 +12,7 @@ from tests.unit.streaming.serving import Waiting, command, serving
 
 from podyard.errors import NotFound
 from podyard.streaming import Streams
-from podyard.wire.remotecommand import Status
+from podyard.wire.remotecommand import V1, V2, V3, V4, V5, Status
 
 
 async def test_streams_that_are_not_opened_end_the_session() -> None:
@@ -23,15 +23,20 @@ async def test_streams_that_are_not_opened_end_the_session() -> None:
                 continue
 
 
-async def test_a_session_over_spdy() -> None:
-    async with serving() as server, spdy_session(server.url("exec", command()), "v3.channel.k8s.io") as client:
+@pytest.mark.parametrize("protocol", [V1, V2, V3, V4, V5])
+async def test_a_session_over_spdy(protocol: str) -> None:
+    async with serving() as server, spdy_session(server.url("exec", command()), protocol) as client:
         error, stdin, stdout = (client.open(streamtype=kind) for kind in ("error", "stdin", "stdout"))
         odd = client.open(streamtype="video")
         content = bytes(range(256)) * 4000
         client.send(stdin, content, fin=True)
         await client.until_ended(error, stdout, odd)
         assert client.data[stdout] == content
-        assert client.data[error] == b"command terminated with exit code 5"
+        message = "command terminated with exit code 5"
+        if protocol in {V4, V5}:
+            assert Status.decode(client.data[error], protocol) == Status(5, message)
+        else:
+            assert client.data[error] == message.encode()
         assert client.reset == {odd}
 
 
@@ -68,6 +73,24 @@ async def test_base64_channels() -> None:
         assert [data for _, data in client.messages] == [b"1", b"1Zm9vCg=="]
         client.send(b"0no base64", text=True)
         assert await client.until_closed() == 1007
+
+
+@pytest.mark.parametrize("protocol", [V4, V1, ""])
+async def test_a_session_over_a_websocket_without_the_close_signal(protocol: str) -> None:
+    async def echo_once(streams: Streams) -> Status:
+        assert streams.stdin is not None
+        assert streams.stdout is not None
+        await streams.stdout.write(await streams.stdin.read())
+        return Status(5)
+
+    async with serving() as server, websocket(server.url("exec", command(echo_once)), protocol) as client:
+        client.send(b"\x00text")
+        assert await client.until_closed() == 1000
+        assert client.channel(1) == b"text"
+        if protocol == V4:
+            assert Status.decode(client.channel(3), V4).exit_code == 5
+        else:
+            assert client.channel(3) == b"command terminated with exit code 5"
 
 
 @pytest.mark.parametrize("payload", [b"\x00" + bytes(5 << 20), b""])
