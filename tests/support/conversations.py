@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from websockets.frames import Frame, Opcode
 
-from podyard.wire.remotecommand import V4, Status, WindowSize
+from podyard.wire.remotecommand import V4, V5, Status, WindowSize
 from podyard.wire.spdy import Connection
 
 
@@ -53,6 +53,11 @@ def answer_over_spdy() -> bytes:
     server.acknowledge(streams[1], 200_000)
     server.reset(streams[1])
     return server.data_to_send()
+
+
+def answer_over_websocket() -> bytes:
+    """What a server of exec says."""
+    return messages(b"\x01", b"\x01output\n", b"\x02error\n", b"\x03" + Status(3).encode(V5), mask=False)
 
 
 def messages(*payloads: bytes, mask: bool, text: bool = False) -> bytes:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from tests.support.conversations import (
     answer_over_spdy,
+    answer_over_websocket,
     exec_over_spdy,
     exec_over_websocket,
     forward_over_spdy,
@@ -33,7 +34,7 @@ from podyard.client.streams.websocket import WebSocketLink
 from podyard.streaming.spdy import SpdySession
 from podyard.streaming.websocket import Tunnel, Tunnelled, WebSocketSession
 from podyard.wire import channels
-from podyard.wire.remotecommand import PORT_FORWARD, V4, V5, Status, WindowSize
+from podyard.wire.remotecommand import PORT_FORWARD, V4, V5, WindowSize
 from podyard.wire.spdy import Connection, DataReceived, Limits, StreamOpened
 
 LIMIT = 300.0
@@ -238,7 +239,6 @@ def targets() -> list[Target]:
         mask=True,
         text=True,
     )
-    answer = messages(b"\x01", b"\x01output\n", b"\x02error\n", b"\x03" + Status(3).encode(V5), mask=False)
     return [
         Target("SPDY, server", (remote, forward), _spdy("server")),
         Target("SPDY, server's session", (remote, forward), _spdy_session),
@@ -246,7 +246,7 @@ def targets() -> list[Target]:
         Target("WebSocket, server", (exec_over_websocket(), forward_over_websocket()), _websocket_server(V5)),
         Target("WebSocket in base64, server", (text,), _websocket_server(channels.BASE64)),
         Target("SPDY in WebSocket, server", (messages(forward[:40], forward[40:], mask=True),), _tunnel),
-        Target("WebSocket, client", (answer,), _websocket_client),
+        Target("WebSocket, client", (answer_over_websocket(),), _websocket_client),
     ]
 
 
