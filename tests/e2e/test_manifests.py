@@ -3,7 +3,7 @@
 Each file in ``manifests`` shows one thing. Its annotation ``expect`` has the phase, then a word for each container:
 NAME:REASON, or NAME:REASON/EXIT-CODE of one that has ended; "ended:REASON/EXIT-CODE" is how main ended before, "xN" how
 often main was started again at least (never with x0), "ready" or "unready" the Pod's condition, "says:TEXT" main's
-last words.
+last words, "because:REASON" the Pod's own reason.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,17 @@ async def node(kit: Kit, server: Server) -> AsyncIterator[Node]:
 
 
 @pytest.fixture
+def shared(kit: Kit) -> Iterator[None]:
+    """A directory whose mounts come through to containers and out of them."""
+    path = kit.folder / "shared"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", path], check=True)
+    subprocess.run(["mount", "--make-shared", path], check=True)
+    yield
+    subprocess.run(["umount", "--recursive", path], check=True)
+
+
+@pytest.fixture
 async def health() -> AsyncIterator[int]:
     """The port of a gRPC server whose service "good" serves."""
 
@@ -49,6 +61,7 @@ async def health() -> AsyncIterator[int]:
         yield port
 
 
+@pytest.mark.usefixtures("shared")
 async def test_all_manifests_end_as_they_expect(
     node: Node, kit: Kit, server: Server, images: Images, health: int
 ) -> None:
@@ -117,6 +130,8 @@ def _word(pod: dict[str, Any], containers: dict[str, Any], given: str) -> str:
         return given if enough else f"x{main['restartCount']}"
     if name == "says":
         return f"says:{_terminated(main).get('message', '')}"
+    if name == "because":
+        return f"because:{pod['status'].get('reason')}"
     if name == "ended":
         return f"ended:{_end(main['lastState'].get('terminated', {}))}"
     ended = containers[name]["state"].get("terminated")

@@ -69,14 +69,18 @@ def pod_status(record: Record, now: float) -> dict[str, Any]:
     known = [_container(record, container) for container in record.pod.all_containers()]
     inits = [one for one in known if one.kind != "container"]
     mains = [one for one in known if one.kind == "container"]
-    phase = _last_phase(mains) if record.over else _phase(record.pod, inits, mains)
     view = record.view
+    phase = _last_phase(mains) if record.over else _phase(record.pod, inits, mains)
+    if view is not None and view.evicted:
+        phase = "Failed"
     ips = view.ips if view is not None and view.ready else ()
     if record.pod.spec.host_network and view is not None and not ips:
         ips = tuple(record.host_ips)
     status: dict[str, Any] = {"phase": phase, "conditions": _conditions(record, phase, inits, mains, now=now)}
     if record.failure is not None:
         status |= {"reason": record.failure.reason, "message": record.failure.message}
+    elif view is not None and view.evicted:
+        status |= {"reason": "Evicted", "message": view.evicted}
     if record.host_ips:
         status |= {"hostIP": record.host_ips[0], "hostIPs": [{"ip": ip} for ip in record.host_ips]}
     if ips:

@@ -35,6 +35,11 @@ class PodFolder:
         """A file that is there from the moment on in which somebody stops the Pod."""
         return self.path / "stopping"
 
+    @property
+    def evicted(self) -> Path:
+        """A file that says why the Pod was ended, where that was done to it."""
+        return self.path / "evicted"
+
     def volume(self, volume: str) -> Path:
         """A volume that podyard makes: an emptyDir, or one whose files it writes."""
         return self.path / "volumes" / volume

@@ -87,6 +87,7 @@ class Inventory:
             handler=newest.runtime_handler,
             labels=dict(newest.labels),
             annotations=dict(newest.annotations),
+            evicted=await asyncio.to_thread(self._evicted, newest.metadata),
             sandboxes=tuple(sandbox.id for sandbox in sandboxes),
         )
 
@@ -120,6 +121,13 @@ class Inventory:
             started_at=status.started_at,
             finished_at=status.finished_at,
         )
+
+    def _evicted(self, metadata: api.PodSandboxMetadata) -> str:
+        try:
+            path = self._folders.of(metadata.namespace, metadata.name, metadata.uid).evicted
+            return path.read_text(encoding="utf-8")
+        except (InvalidArgument, OSError):
+            return ""  # as all Pods but a few, those of other makers and those whose files this user may not read
 
     def _last_words(self, sandbox: api.PodSandbox, status: api.ContainerStatus) -> str:
         metadata = sandbox.metadata

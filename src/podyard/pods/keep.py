@@ -32,6 +32,8 @@ def can_go_on(view: PodView, folder: PodFolder) -> bool:
 
 def has_ended(view: PodView, pod: Pod) -> bool:
     """Whether a Pod has ended for good: no container of it is to be started, or started again."""
+    if view.evicted:
+        return True
     views = {container.name: container for container in view.containers}
     policy = pod.spec.restart_policy
     for container in pod.spec.init_containers:

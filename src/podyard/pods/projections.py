@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 
@@ -41,6 +40,7 @@ class Projections:
         self._host = host
         self._objects = objects
         self._tokens: dict[TokenProjection, _Lent] = {}
+        self._failures: dict[str, str] = {}
 
     async def write(self) -> None:
         """Write them all.
@@ -50,23 +50,20 @@ class Projections:
         for volume, projected in self._volumes():
             await self._write(volume, projected)
 
-    async def keep_fresh(self, steps: Steps, period: float) -> None:
-        """Write again what has changed, until cancelled. A failure leaves a volume as it is and is told once."""
-        said: dict[str, str] = {}
-        while self._volumes():
-            for volume, projected in self._volumes():
-                if self._folder.stopping.exists():
-                    break
-                failure = ""
-                try:
-                    if await self._write(volume, projected):
-                        steps.tell("refreshing the volume", volume.name)
-                except PodyardError as error:
-                    failure = str(error)
-                if failure and said.get(volume.name) != failure:
-                    steps.tell("refreshing the volume", volume.name, "failed", detail=failure)
-                said[volume.name] = failure
-            await asyncio.sleep(period)
+    async def refresh(self, steps: Steps) -> None:
+        """Write again what has changed. A failure leaves a volume as it is, and is told once."""
+        for volume, projected in self._volumes():
+            if self._folder.stopping.exists():
+                return
+            failure = ""
+            try:
+                if await self._write(volume, projected):
+                    steps.tell("refreshing the volume", volume.name)
+            except PodyardError as error:
+                failure = str(error)
+            if failure and self._failures.get(volume.name) != failure:
+                steps.tell("refreshing the volume", volume.name, "failed", detail=failure)
+            self._failures[volume.name] = failure
 
     def _volumes(self) -> list[tuple[Volume, Projected]]:
         found = [(volume, volume.projection) for volume in self._pod.spec.volumes]

@@ -16,12 +16,13 @@ from podyard.manifest.translate import kind_of
 from podyard.pods.changes import Changes
 from podyard.pods.cleanup import discard_attempt
 from podyard.pods.launch import Launcher
-from podyard.pods.patience import patiently
+from podyard.pods.patience import in_thread, patiently
 from podyard.pods.prober import Prober
 from podyard.pods.projections import REFRESH
 from podyard.pods.restarts import BackOff, BackOffPolicy, starts_again
 from podyard.pods.start import last_attempts
 from podyard.pods.steps import Steps
+from podyard.pods.usage import excess
 
 Pause = Callable[[str, float], Awaitable[None]]
 """Wait for that many seconds, or until something happens in the sandbox of that id."""
@@ -65,12 +66,13 @@ class Supervisor:
         self._reported: set[str] = set()
 
     async def watch(self) -> None:
-        """Return when all containers have ended and none is to be started again, or the sandbox is gone or stopped.
+        """Return when all containers have ended and none is to be started again, the sandbox is gone or stopped, or the
+        Pod is evicted: then its containers still run.
 
         Containers that run are probed. While somebody stops the Pod nothing is probed or started again. What cannot be
         started is tried again later. Raises what the endpoint answers when it cannot be asked.
         """
-        fresh = asyncio.create_task(self._launcher.projections.keep_fresh(self._steps, self._refresh))
+        fresh = asyncio.create_task(self._tend_volumes())
         try:
             await self._watch(fresh)
             await self._prober.look({})
@@ -83,6 +85,8 @@ class Supervisor:
         while await patiently(self._sandbox_lives):
             if fresh.done():
                 fresh.result()
+            if self._launcher.folder.evicted.exists():
+                return
             if self._launcher.folder.stopping.exists():
                 await self._prober.look({})
                 await self._rest()
@@ -101,6 +105,19 @@ class Supervisor:
                 if container not in mains:
                     await self._look_at(container, last.get(container.name))
             await self._rest()
+
+    async def _tend_volumes(self) -> None:
+        """Keep them up to date, and see that none holds more than it may."""
+        while True:
+            await self._launcher.projections.refresh(self._steps)
+            try:
+                if reason := await in_thread(excess, self._launcher.pod, self._launcher.folder):
+                    await in_thread(self._launcher.folder.evicted.write_text, reason, encoding="utf-8")
+                    self._steps.tell("evicting", self._launcher.pod.full_name, detail=reason)
+                    return
+            except (PodyardError, OSError) as error:
+                self._steps.tell("measuring the volumes of", self._launcher.pod.full_name, "failed", detail=str(error))
+            await asyncio.sleep(self._refresh)
 
     async def _rest(self) -> None:
         await self._pause(self._launcher.sandbox_id, self._poll)

@@ -99,6 +99,8 @@ class PodView:
     handler: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    evicted: str = ""
+    """Why it was ended for good, where that was done to it."""
     sandboxes: tuple[str, ...] = ()
     """All sandboxes of this Pod, the newest first."""
 

@@ -92,7 +92,6 @@ def test_what_is_right_but_not_built_is_unimplemented_and_named(field: str, valu
         "activeDeadlineSeconds: 5",
         "volumes: [{name: a, projected: {sources: [{clusterTrustBundle: {path: a}}]}}]",
         "volumes: [{name: a, persistentVolumeClaim: {claimName: b}}]",
-        "volumes: [{name: a, emptyDir: {sizeLimit: 1Gi}}]",
         "subdomain: a",
     ],
 )

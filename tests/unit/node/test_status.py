@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -40,20 +41,22 @@ def container(
     return ContainerView(name=name, id=f"id-{name}", state=state, exit_code=code, log_path=None, **{**given, **more})
 
 
+VIEW = PodView(
+    name="web",
+    namespace="default",
+    uid="u",
+    sandbox_id="s",
+    ips=("10.0.0.2", "fd00::2"),
+    containers=(),
+    ready=True,
+    created_at=SECOND,
+)
+
+
 def status_of(
     pod: Pod, *containers: ContainerView, earlier: tuple[ContainerView, ...] = (), ready: bool = True, **more: Any
 ) -> dict[str, Any]:
-    view = PodView(
-        name="web",
-        namespace="default",
-        uid="u",
-        sandbox_id="s",
-        ips=("10.0.0.2", "fd00::2"),
-        containers=containers,
-        earlier=earlier,
-        ready=ready,
-        created_at=SECOND,
-    )
+    view = replace(VIEW, containers=containers, earlier=earlier, ready=ready)
     return pod_status(Record(pod=pod, since=0.0, view=view, **more), 100.0)
 
 
@@ -205,6 +208,12 @@ def test_a_pod_that_has_no_sandbox_yet_says_why() -> None:
     assert (status["phase"], status["reason"], status["message"]) == ("Pending", "FailedToStart", "no room")
     assert (status["hostIP"], "podIP" in status, status["startTime"]) == ("192.0.2.1", False, "1970-01-01T00:00:05Z")
     assert status["qosClass"] == "BestEffort"
+
+
+def test_an_evicted_pod_has_failed_and_says_why() -> None:
+    record = Record(pod=make_pod(), since=0.0, view=replace(VIEW, containers=(OK_A, OK_B), evicted="too much"))
+    status = pod_status(record, 100.0)
+    assert (status["phase"], status["reason"], status["message"]) == ("Failed", "Evicted", "too much")
 
 
 def test_addresses_are_those_of_a_sandbox_that_lives() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 from podyard.manifest.checks.paths import path_fault, sub_path_fault
 from podyard.manifest.checks.projection import check_projection
-from podyard.manifest.decode import NOT_SUPPORTED
 from podyard.manifest.model import Container, Pod, Volume, VolumeMount
 from podyard.manifest.names import label_fault
 from podyard.manifest.problems import Problem
@@ -41,8 +40,6 @@ def _check_empty_dir(volume: Volume, path: str) -> Iterator[Problem]:
     where = f"{path}.emptyDir.sizeLimit"
     if volume.empty_dir.size_limit.amount <= 0:
         yield Problem(0, where, "must be more than 0")
-    if volume.empty_dir.medium != "Memory":
-        yield Problem(0, where, f"without medium Memory it is {NOT_SUPPORTED}", unsupported=True)
 
 
 def check_volume_mounts(volumes: Sequence[Volume], container: Container, path: str) -> Iterator[Problem]:
