@@ -160,6 +160,7 @@ class ContentStore:
 
     def __init__(self, folder: Path) -> None:
         self._sizes: dict[str, int] = {}
+        self._disk: dict[str, int] = {}
         self._adding = asyncio.Lock()
         self._blobs = folder / "blobs"
         self._parts = folder / "parts"
@@ -175,7 +176,7 @@ class ContentStore:
         for path in self._blobs.glob("*/*"):
             digest = f"{path.parent.name}:{path.name}"
             if digest in keep:
-                self._sizes[digest] = path.stat().st_size
+                self._measure(digest)
             else:
                 path.unlink()
 
@@ -212,7 +213,8 @@ class ContentStore:
         async with self._adding:
             new = {digest: data for digest, data in documents.items() if again or digest not in self._sizes}
             await asyncio.to_thread(self._add, new)
-            self._sizes.update((digest, len(data)) for digest, data in new.items())
+            for digest in new:
+                self._measure(digest)
 
     def read(self, digest: str) -> bytes:
         """A kept file's content. Raises DataLoss when it is missing or damaged."""
@@ -237,9 +239,14 @@ class ContentStore:
         """The bytes of each kept file, by digest."""
         return self._sizes
 
+    def disk(self) -> int:
+        """The bytes of blocks that all kept files take on the disk."""
+        return sum(self._disk.values())
+
     def remove(self, digest: str) -> None:
         """Forget a kept file, if it is there."""
         self._sizes.pop(digest, None)
+        self._disk.pop(digest, None)
         self._path(digest).unlink(missing_ok=True)
 
     def _add(self, documents: Mapping[str, bytes]) -> None:
@@ -259,6 +266,10 @@ class ContentStore:
                 if digest not in self._sizes:
                     self._path(digest).unlink(missing_ok=True)
             raise
+
+    def _measure(self, digest: str) -> None:
+        status = self._path(digest).stat()
+        self._sizes[digest], self._disk[digest] = status.st_size, 512 * status.st_blocks
 
     def _path(self, digest: str) -> Path:
         algorithm, _, name = digest.partition(":")

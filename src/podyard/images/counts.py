@@ -37,7 +37,7 @@ class Counts:
         """Count a pull by how the block ends, and tell of it in the log while it lasts."""
         began = time.monotonic()
         result = "UNKNOWN"
-        telling = asyncio.create_task(_tell(progress))
+        telling = _Telling(progress)
         try:
             yield
             result = "OK"
@@ -50,23 +50,33 @@ class Counts:
             result = "CANCELLED"
             raise
         finally:
-            telling.cancel()
+            telling.stop()
             self.pulls[result] += 1
             self.seconds += time.monotonic() - began
 
 
-async def _tell(progress: PullProgress) -> None:
-    before, _ = progress.bytes()
-    while True:
-        await asyncio.sleep(LOG_INTERVAL)
+class _Telling:
+    """Tells of a pull in the log at regular times, until ``stop``."""
+
+    def __init__(self, progress: PullProgress) -> None:
+        self._progress = progress
+        self._before = 0
+        self._timer = asyncio.get_running_loop().call_later(LOG_INTERVAL, self._tell)
+
+    def stop(self) -> None:
+        """No more."""
+        self._timer.cancel()
+
+    def _tell(self) -> None:
+        progress = self._progress
         done, _ = progress.bytes()
-        rate = max(0, done - before) / LOG_INTERVAL / 1e6
-        before = done
         logger.info(
             "pulling %s for %.0f s, %s: %s, %.1f MB/s",
             progress.reference,
             (time.time_ns() - progress.started_at) / 1e9,
             progress.stage,
             progress.layers_text(),
-            rate,
+            max(0, done - self._before) / LOG_INTERVAL / 1e6,
         )
+        self._before = done
+        self._timer = asyncio.get_running_loop().call_later(LOG_INTERVAL, self._tell)

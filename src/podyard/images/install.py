@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from podyard.images.snapshots import Snapshots
 from podyard.images.sources import Contents, Layer, Source
 
 UNPACKING_LIMIT = 4
-"""Layers that are unpacked at the same time, over all pulls."""
+"""Layers that are unpacked at the same time, over all pulls, on hosts with as many processors."""
 
 
 class Installer:
@@ -32,7 +33,7 @@ class Installer:
         self._snapshots = snapshots
         self._counts = counts
         self._fetching = asyncio.Semaphore(parallel)
-        self._unpacking = asyncio.Semaphore(UNPACKING_LIMIT)
+        self._unpacking = asyncio.Semaphore(min(max(os.cpu_count() or 1, 2), UNPACKING_LIMIT))
         self._blobs = Shared[Path](dispose=self._dispose)
         # Blobs that are whole, but not unpacked yet.
         self._unused: set[Path] = set()

@@ -42,6 +42,8 @@ class SnapshotRecord(msgspec.Struct, frozen=True):
     """"" once an image uses it. Until then it waits for a pull, and counts in the boot that made it only."""
     record: str = ""
     """The digest of the file by which it is checked; "" for layers of older versions, which have none."""
+    disk: int = 0
+    """Bytes of blocks that it and that file take on the disk; 0 for layers of older versions."""
 
 
 class ImageRecords:
@@ -76,7 +78,7 @@ class ImageRecords:
 
     def snapshots(self) -> list[SnapshotRecord]:
         """All unpacked layers."""
-        columns = "chain_id, folder, size, inodes, made_at, boot_id, record"
+        columns = "chain_id, folder, size, inodes, made_at, boot_id, record, disk"
         rows = self._db.execute(f"SELECT {columns} FROM snapshots").fetchall()
         return [SnapshotRecord(*row) for row in rows]
 
@@ -123,8 +125,8 @@ class ImageRecords:
         """Write an unpacked layer, which may replace an earlier one. Raises ResourceExhausted when the disk is full."""
         with self._transaction(durable=False):
             self._db.execute(
-                "INSERT OR REPLACE INTO snapshots (chain_id, folder, size, inodes, made_at, boot_id, record) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO snapshots (chain_id, folder, size, inodes, made_at, boot_id, record, disk) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 astuple(snapshot),
             )
 

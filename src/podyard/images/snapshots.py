@@ -138,12 +138,13 @@ class Snapshots:
         self._next += 1
         tree, listing = self._folder / str(making.number), self._records_folder / str(making.number)
         try:
-            lower, below = self._layers_below(chain)
+            lower, begun = self._layers_below(chain)
+            below = begun[0] if begun else None
             self._making[chain[-1]] = making
             tree.mkdir(mode=0o755)
             async with self._begun:
                 self._begun.notify_all()
-            with _whole(below):
+            with _nothing_below(begun):
                 made = await unpack_layer(
                     blob,
                     media_type,
@@ -157,7 +158,14 @@ class Snapshots:
                 if below is not None:
                     await asyncio.shield(below)
             record = SnapshotRecord(
-                chain[-1], making.number, made.size, made.inodes, time.time_ns(), self._boot_id, made.record
+                chain_id=chain[-1],
+                folder=making.number,
+                size=made.size,
+                inodes=made.inodes,
+                made_at=time.time_ns(),
+                boot_id=self._boot_id,
+                record=made.record,
+                disk=made.disk + 512 * listing.stat().st_blocks,
             )
             self._records.save_snapshot(record)
         except BaseException as error:
@@ -224,19 +232,23 @@ class Snapshots:
         found = [*self._folder.iterdir(), *self._records_folder.iterdir()]
         return [path for path in found if path.name not in numbers and path not in self._removing]
 
-    def _layers_below(self, chain: Sequence[str]) -> tuple[list[Path], asyncio.Future[bool] | None]:
-        """The directories of the layers below the top one, the topmost first; what says that all are whole, if any."""
-        lower, below = [], None
+    def _layers_below(self, chain: Sequence[str]) -> tuple[list[Path], list[asyncio.Future[bool]]]:
+        """The directories of the layers below the top one, the topmost first; of those begun, what says how they end.
+
+        Each of these ends after those that follow it.
+        """
+        lower: list[Path] = []
+        begun: list[asyncio.Future[bool]] = []
         for chain_id in reversed(chain[:-1]):
             making = self._making.get(chain_id)
             if making is not None:
                 lower.append(self._folder / str(making.number))
-                below = below or making.whole
+                begun.append(making.whole)
             elif chain_id in self._known:
                 lower.append(self.tree(self._known[chain_id]))
             else:
                 raise _NothingBelowError
-        return lower, below
+        return lower, begun
 
     def _end(self, chain_id: str, making: _Making, *, whole: bool) -> None:
         self._making.pop(chain_id, None)
@@ -259,14 +271,19 @@ class Snapshots:
 
 
 @contextmanager
-def _whole(below: asyncio.Future[bool] | None) -> Iterator[None]:
-    """Whatever happens inside is of no account when what was begun below has come to nothing."""
+def _nothing_below(begun: Sequence[asyncio.Future[bool]]) -> Iterator[None]:
+    """Whatever happens inside is of no account when something that was begun below has come to nothing."""
+
+    def failed() -> bool:
+        return any(below.done() and not below.result() for below in begun)
+
     try:
         yield
-    except PodyardError:
-        if below is None or not below.done() or below.result():
-            raise
-    if below is not None and not below.result():
+    except PodyardError as error:
+        if failed():
+            raise _NothingBelowError from error
+        raise
+    if failed():
         raise _NothingBelowError
 
 

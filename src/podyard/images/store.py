@@ -54,6 +54,7 @@ class Usage:
     """What all images take on the disk."""
 
     size: int
+    """Bytes of blocks."""
     inodes: int
 
 
@@ -158,11 +159,11 @@ class ImageStore:
         return self._snapshots.lower_dirs(self._catalog.get(image.id).record.layers)
 
     def usage(self) -> Usage:
-        """Bytes and inodes of all layers and documents, as they were counted when they were written."""
-        layers, documents = self._snapshots.records(), self._content.sizes()
+        """What layers, their records and documents take, as it was counted when they were written."""
+        layers = self._snapshots.records()
         return Usage(
-            sum(layer.size for layer in layers) + sum(documents.values()),
-            sum(layer.inodes for layer in layers) + len(documents),
+            sum(layer.disk or layer.size for layer in layers) + self._content.disk(),
+            sum(layer.inodes + bool(layer.record) for layer in layers) + len(self._content.sizes()),
         )
 
     async def configuration(self, image: Image) -> bytes:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import pytest
-from tests.unit.images.conftest import Pushed
+from tests.unit.images.conftest import MakeStore, Pushed
 
 from podyard.cri import api
 from podyard.errors import InvalidArgument, NotFound
-from podyard.images.layout import LayoutWriter, file
+from podyard.images.layout import LayoutWriter, directory, file, hardlink, symlink
 from podyard.images.manifest import chain_ids
 from podyard.images.service import ImageService
 from podyard.images.store import ImageStore
@@ -111,9 +112,14 @@ async def test_a_missing_image_is_not_found(upstream: str, service: ImageService
 
 
 async def test_the_file_system_is_what_images_take(
-    layout: LayoutWriter, store: ImageStore, service: ImageService
+    layout: LayoutWriter, store: ImageStore, service: ImageService, make_store: MakeStore
 ) -> None:
-    layout.add_image([{"a": file("x" * 100_000), "b": file("")}], tags=["docker.io/library/one:latest"])
+    names = [f"d/{number}" for number in range(300)]
+    trees = [
+        {"a": file("x" * 100_000), "b": file(""), "c": hardlink("a"), "e": symlink("y" * 200)},
+        {"d": directory(), **{name: file(name * 100) for name in names}},
+    ]
+    layout.add_image(trees, tags=["docker.io/library/one:latest"])
 
     async def usage() -> tuple[int, int]:
         answer = await service.ImageFsInfo(api.ImageFsInfoRequest())
@@ -125,9 +131,14 @@ async def test_the_file_system_is_what_images_take(
 
     assert await usage() == (0, 0)
     await store.load(layout.folder)
-    size, inodes = await usage()
-    assert size > 100_000
-    assert inodes >= 4
+    os.sync()
+    files = [path for top in ("l", "records", "blobs") for path in (store.folder / top).rglob("*")]
+    always = [store.folder / name for name in ("l/0", "blobs/sha256", "blobs/sha512")]
+    # To the block and the inode; a file with two names counts once.
+    found = {path.lstat().st_ino: path.lstat() for path in files if path not in always}
+    assert await usage() == (sum(512 * status.st_blocks for status in found.values()), len(found))
+    again = await make_store()
+    assert again.usage() == store.usage()
     await store.remove("one")
     assert await usage() == (0, 0)
 

@@ -40,6 +40,8 @@ class UnpackResult(NamedTuple):
     """What the archive has and the layer has not, in words: attributes that this host or its file system refuses."""
     record: str = ""
     """The digest of the record, where one was asked for."""
+    disk: int = 0
+    """Bytes of blocks that all files take on the disk, where a record was asked for; the record's own do not count."""
 
 
 MESSAGE_LIMIT = 1 << 20

@@ -18,7 +18,7 @@ import stat
 import struct
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from podyard.errors import DataLoss
@@ -71,6 +71,8 @@ class Recorder:
         self._size = 0
         self._out: list[bytes] = [MAGIC]
         self._lost = False
+        self.disk = 0
+        """Bytes of blocks that the tree takes on the disk; known after ``finish``."""
 
     def content(self, offset: int, stretch: Stretch) -> None:
         """From ``offset`` of the archive on follows what now goes into a file."""
@@ -109,11 +111,14 @@ class Recorder:
         """
         self._flush_bytes()
         self._out.append(_BYTES.pack(_LOST if self._lost else _END, 0))
-        listing = b"".join(_packed(*item) for item in walk(attributes))
+        listing = b"".join(_packed(*item) for item in walk(attributes, self._count))
         self._out.append(_BYTES.pack(_LISTING, len(listing)))
         self._out.append(listing)
         self._write(self._compressor.compress(b"".join(self._out), self._finish))
         return f"sha256:{self._hash.hexdigest()}"
+
+    def _count(self, status: os.stat_result) -> None:
+        self.disk += 512 * status.st_blocks
 
     def _raw(self, view: memoryview) -> None:
         self._bytes.append(bytes(view))
@@ -198,14 +203,17 @@ class Record:
         return taken
 
 
-def walk(attributes: bool = True) -> Iterator[tuple[bytes, tuple[int, int, int, int, int, int, bytes, bytes]]]:
+def walk(
+    attributes: bool = True, count: Callable[[os.stat_result], None] = lambda _: None
+) -> Iterator[tuple[bytes, tuple[int, int, int, int, int, int, bytes, bytes]]]:
     """Each name below the working directory, and the fields of its Entry; b"." is the directory itself.
 
-    ``attributes``: whether to look for extended attributes.
+    ``attributes``: whether to look for extended attributes. ``count`` gets each file once, whatever its names.
     """
     first: dict[int, bytes] = {}
     xattrs = _attributes if attributes else lambda _: b""
     root = os.lstat(b".")
+    count(root)
     yield b".", (root.st_mode, root.st_uid, root.st_gid, root.st_mtime_ns, 0, 0, b"", xattrs(b"."))
     folders = [b"."]
     while folders:
@@ -224,6 +232,8 @@ def walk(attributes: bool = True) -> Iterator[tuple[bytes, tuple[int, int, int, 
                         link = os.readlink(path)
                     elif status.st_nlink > 1:
                         link = first.setdefault(status.st_ino, path)
+                if link in {b"", path} or mode & _TYPE == stat.S_IFLNK:
+                    count(status)
                 numbers = (mode, status.st_uid, status.st_gid, status.st_mtime_ns, size, status.st_rdev)
                 yield path, (*numbers, link, xattrs(path))
 

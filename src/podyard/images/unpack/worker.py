@@ -92,6 +92,7 @@ def _unpack(request: dict[str, Any]) -> dict[str, Any]:
         "diff_id": digest,
         "left_out": tree.attributes.left_out,
         "record": _finished(recorder, tree.attributes.used),
+        "disk": recorder.disk if recorder is not None else 0,
     }
 
 
