@@ -204,6 +204,7 @@ async def test_what_is_saved_is_chosen_and_checked(kit: Kit, output: Path, tmp_p
     await ours.checkpoint(output, container_ids=ours.ids[:1])
     assert entries(output) == sorted([ours.id, "pod.json"])
     assert entries(output / ours.id) == sorted([ours.ids[0], "shm"])
+    assert (output / ours.id).stat().st_mode & 0o777 == 0o700
     with pytest.raises(AlreadyExists, match="not empty"):
         await ours.checkpoint(output)
     await kit.client.runtime.stop_pod_sandbox(other.id)

@@ -102,9 +102,10 @@ class CheckpointPod(Operation[None]):
         return None
 
     async def prepare(self) -> None:
-        """One directory for each container."""
+        """One directory for each container, closed to others: what was in memory may be secret."""
+        (self.output / self.subject).mkdir(mode=0o700)
         for container_id in self.container_ids:
-            self._folder(container_id).mkdir(mode=0o700, parents=True)
+            self._folder(container_id).mkdir(mode=0o700)
 
     async def discard(self) -> None:
         """Remove what was written, unless it is a complete checkpoint."""
