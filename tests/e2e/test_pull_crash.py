@@ -19,7 +19,7 @@ from podyard.client import Client
 from podyard.errors import PodyardError
 from podyard.images.layout import LayoutWriter, file
 
-KILLS = int(os.environ.get("PODYARD_TEST_DAEMON_KILLS", "4"))
+KILLS = int(os.environ.get("PODYARD_TEST_DAEMON_KILLS", "3"))
 """How often the daemon is killed. 50 take some 90 seconds."""
 LONGEST = 0.6
 """Seconds from the request to the kill at most: about as long as the pulls take."""
