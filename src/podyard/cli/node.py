@@ -21,7 +21,13 @@ VERSIONS = "v1,v1alpha2"
 @click.command()
 @click.option("--pod-manifest-path", "manifests", type=PATH, metavar="DIR", help="Directory of Pod manifests.")
 @click.option("--manifest-url", "url", default="", metavar="URL", help="A manifest on an HTTP server.")
-@click.option("--manifest-url-header", "headers", multiple=True, metavar="NAME:VALUE", help="Sent to the URL; again.")
+@click.option(
+    "--manifest-url-header",
+    "headers",
+    multiple=True,
+    metavar="NAME:VALUE",
+    help="Sent with each request; may be given again.",
+)
 @click.option("--kubeconfig", type=PATH, metavar="FILE", help="An API server: be a node of its cluster.")
 @click.option("--node-name", default="", metavar="NAME", help="The node's name there; by default the host's.")
 @click.option("--node-labels", "labels", default="", metavar="KEY=VALUE,...", help="The node's labels there.")

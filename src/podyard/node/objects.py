@@ -8,7 +8,7 @@ from podyard.pods.objects import ConfigMap, Objects, Secret, Token
 
 
 class FirstOf:
-    """Asks one place after the other; tokens come from the last.
+    """Asks one place after the other; tokens and runtime classes come from the last.
 
     What stands in the node's own manifests comes before what an API server has: it is there for the Pods beside it, and
     whoever writes those files may do anything on this node.
@@ -50,3 +50,7 @@ class FirstOf:
             pod_name=pod_name,
             pod_uid=pod_uid,
         )
+
+    async def runtime_handler(self, runtime_class: str) -> str:
+        """What the last place knows of a runtime class."""
+        return await self._places[-1].runtime_handler(runtime_class)

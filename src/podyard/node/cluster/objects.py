@@ -1,4 +1,4 @@
-"""ConfigMaps, Secrets and tokens of the API server."""
+"""ConfigMaps, Secrets, tokens and runtime classes of the API server."""
 
 from __future__ import annotations
 
@@ -58,6 +58,14 @@ class ApiObjects:
             return Token(token=status["token"], expires_at=seconds_of(status["expirationTimestamp"]))
         except (KeyError, TypeError, ValueError) as error:
             raise DataLoss(f"POST {path}: the API server's answer is no token with an end") from error
+
+    async def runtime_handler(self, runtime_class: str) -> str:
+        """The handler of a RuntimeClass."""
+        path = paths.runtime_class(runtime_class)
+        found = await self._kube.get(path)
+        if not isinstance(found.get("handler"), str):
+            raise DataLoss(f"GET {path}: the API server's answer names no handler")
+        return str(found["handler"])
 
     async def _get(self, resource: str, namespace: str, name: str) -> JsonObject | None:
         try:

@@ -29,7 +29,7 @@ class Reports:
         self._last: dict[str, dict[str, Any]] = {}
         """The last status of Pods that were ended, by uid."""
         self._sent: dict[str, tuple[dict[str, Any], str]] = {}
-        """What was sent last, by uid, and the version that it made."""
+        """What was sent last, by uid, and the version that it made, or that was there when it was refused."""
         self._said: dict[str, str] = {}
 
     async def stopped(self, worker: Worker) -> None:
@@ -49,8 +49,11 @@ class Reports:
             self._bound.gone.add(uid)
 
     async def tell(self) -> None:
-        """Tell all that the server does not know yet. Raises Unavailable when it cannot be told; what it refuses is
-        logged, and told again when it has changed."""
+        """Tell all that the server does not know yet.
+
+        Raises Unavailable when it cannot be told. What it refuses is logged; what is invalid is told again when it has
+        changed.
+        """
         uids = set()
         for name, found in list(self._copied.objects.items()):
             uid = found["metadata"]["uid"]
@@ -105,7 +108,11 @@ class Reports:
         # What the server keeps in another form than it was sent must not be sent for ever.
         if not patch or self._sent.get(uid) == (status, metadata["resourceVersion"]):
             return
-        answer = await self._kube.patch(f"{_path(found)}/status", {"metadata": {"uid": uid}, "status": patch})
+        try:
+            answer = await self._kube.patch(f"{_path(found)}/status", {"metadata": {"uid": uid}, "status": patch})
+        except InvalidArgument:
+            self._sent[uid] = status, metadata["resourceVersion"]
+            raise
         self._sent[uid] = status, answer["metadata"]["resourceVersion"]
         self._copied.learn(answer)
 

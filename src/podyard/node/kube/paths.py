@@ -21,6 +21,11 @@ def lease(name: str) -> str:
     return _joined(LEASES, name)
 
 
+def runtime_class(name: str) -> str:
+    """A RuntimeClass."""
+    return _joined("/apis/node.k8s.io/v1/runtimeclasses", name)
+
+
 def namespaced(resource: str, namespace: str, *more: str) -> str:
     """Objects of the core API in a namespace; ``more``: a name, and what is below it."""
     return _joined("/api/v1/namespaces", namespace, resource, *more)

@@ -72,6 +72,17 @@ async def test_a_token_is_asked_for_a_pod(server: ApiServer, objects: ApiObjects
         await ask("builder", "another")
 
 
+async def test_a_runtime_class_has_a_handler(server: ApiServer, objects: ApiObjects) -> None:
+    server.add("runtimeclasses", "secure", handler="kata")
+    both = FirstOf([ManifestObjects(), objects])
+    assert await both.runtime_handler("secure") == "kata"
+    with pytest.raises(NotFound, match="none"):
+        await both.runtime_handler("none")
+    server.add("runtimeclasses", "broken")
+    with pytest.raises(DataLoss, match="runtimeclasses/broken: the API server's answer names no handler"):
+        await both.runtime_handler("broken")
+
+
 async def test_the_nodes_own_come_first(server: ApiServer, objects: ApiObjects) -> None:
     server.add("configmaps", "c", "default", data={"from": "server"})
     server.add("configmaps", "d", "default", data={"from": "server"})

@@ -240,7 +240,13 @@ async def test_a_status_that_the_server_refuses_keeps_no_other_from_being_told(
     server: ApiServer, nodes: Any, bind: Any, until: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     bind("a")
-    server.refuse("PATCH pods/status", 422, "Invalid", times=3)
+    server.refuse("PATCH pods/status", 422, "Invalid")
     nodes.start()
-    await until(lambda: is_ready(server, "a") and not server.faults)
+    await until(lambda: not server.faults)
+    server.refuse("PATCH pods/status", 403, "Forbidden", times=2)
+    bind("b")
+    await until(lambda: is_ready(server, "b") and not server.faults)
     assert caplog.text.count("injected Invalid") == 1
+    # What is invalid is not sent again as it is, but when something has changed.
+    server.edit("pods", "a", "default", metadata={"labels": {"a": "b"}})
+    await until(lambda: is_ready(server, "a"))
