@@ -12,13 +12,15 @@ from podyard.pods.objects import ConfigMap, ManifestObjects, Secret, Token
 class MemoryObjects(ManifestObjects):
     """Objects of the namespace default that tests exchange, and tokens.
 
-    ``life``: seconds that a token lives; ``refusal`` is raised where one is asked for; ``asked`` has what was asked.
+    ``classes``: handlers of runtime classes. ``life``: seconds that a token lives; ``refusal`` is raised where one is
+    asked for; ``asked`` has what was asked.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.life = 3600.0
         self.refusal: PodyardError | None = None
+        self.classes: dict[str, str] = {}
         self.asked: list[dict[str, Any]] = []
 
     def put(self, name: str, **data: str) -> None:
@@ -28,6 +30,9 @@ class MemoryObjects(ManifestObjects):
     def put_secret(self, name: str, data: dict[str, bytes], kind: str = "Opaque") -> None:
         """A Secret of that name, in place of the one before."""
         self.secrets = {**self.secrets, ("default", name): Secret(data=data, type=kind)}
+
+    async def runtime_handler(self, runtime_class: str) -> str:
+        return self.classes.get(runtime_class, runtime_class)
 
     async def token(self, namespace: str, service_account: str, **more: Any) -> Token:
         if self.refusal is not None:

@@ -62,7 +62,7 @@ class Launcher:
         self._users = users
         self._sandbox = sandbox_config(pod, host, log_directory=str(folder.logs), users=users)
         self._images = Images(client, pod, objects, steps, self._sandbox)
-        self._mounts = Mounts(client, pod, folder, self._images)
+        self._mounts = Mounts(client, pod, folder, self._images, self._handler)
         self.sandbox_id = ""
         self.ips: tuple[str, ...] = ()
 
@@ -83,11 +83,17 @@ class Launcher:
 
     async def run_sandbox(self) -> None:
         """Make the log directory and the sandbox."""
+        handler = await self._handler()
         if self._users is not None:
-            await check_user_namespaces(self._client, self.pod)
+            await check_user_namespaces(self._client, self.pod, handler)
         await in_thread(_make_log_folder, self.folder)
-        sandbox_id = await self._client.runtime.run_pod_sandbox(self._sandbox, self.pod.spec.runtime_class_name)
+        sandbox_id = await self._client.runtime.run_pod_sandbox(self._sandbox, handler)
         await self.adopt(sandbox_id)
+
+    async def _handler(self) -> str:
+        """The endpoint's name for the Pod's runtime class; "" for its default."""
+        name = self.pod.spec.runtime_class_name
+        return await self._objects.runtime_handler(name) if name else ""
 
     async def adopt(self, sandbox_id: str) -> None:
         """Use this sandbox, and write the Pod's /etc/hosts with its addresses."""

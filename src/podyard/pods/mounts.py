@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from podyard.client import Client
 from podyard.errors import Unimplemented
@@ -17,11 +17,14 @@ from podyard.pods.patience import in_thread
 class Mounts:
     """Finds the sources of the mounts of one Pod's containers."""
 
-    def __init__(self, client: Client, pod: Pod, folder: PodFolder, images: Images) -> None:
+    def __init__(
+        self, client: Client, pod: Pod, folder: PodFolder, images: Images, handler: Callable[[], Awaitable[str]]
+    ) -> None:
         self._client = client
         self._pod = pod
         self._folder = folder
         self._images = images
+        self._handler = handler
         self._recursive_read_only: bool | None = None
 
     async def resolve(self, container: Container, attempt: int, variables: Mapping[str, str]) -> list[ResolvedMount]:
@@ -62,8 +65,8 @@ class Mounts:
         if mount.recursive_read_only == "Disabled":
             return False
         if self._recursive_read_only is None:
-            handlers = (await self._client.runtime.status()).runtime_handlers
-            mine = [handler for handler in handlers if handler.name == self._pod.spec.runtime_class_name]
+            name, handlers = await self._handler(), (await self._client.runtime.status()).runtime_handlers
+            mine = [handler for handler in handlers if handler.name == name]
             self._recursive_read_only = any(handler.features.recursive_read_only_mounts for handler in mine)
         if not self._recursive_read_only and mount.recursive_read_only == "Enabled":
             text = "the endpoint cannot mount recursively read-only; use IfPossible or Disabled"

@@ -1,4 +1,5 @@
-"""Where Pods get what does not stand in their own manifests: ConfigMaps, Secrets, service accounts' tokens."""
+"""Where Pods get what does not stand in their own manifests: ConfigMaps, Secrets, service accounts' tokens, what a
+runtime class means."""
 
 from __future__ import annotations
 
@@ -49,6 +50,9 @@ class Objects(Protocol):
         for; the token says what it got. Raises NotFound where there is no such account or Pod.
         """
 
+    async def runtime_handler(self, runtime_class: str) -> str:
+        """What runtimes call a RuntimeClass. Raises NotFound where there is none of that name."""
+
 
 class ManifestObjects:
     """Objects for people without a cluster: those of manifests, by namespace and name. There are no tokens."""
@@ -82,6 +86,10 @@ class ManifestObjects:
             f"the pod {namespace}/{pod_name} wants a token of the service account {service_account!r}, which only a "
             "Kubernetes API server can make: run it on a node that has one, or leave the serviceAccountToken out"
         )
+
+    async def runtime_handler(self, runtime_class: str) -> str:
+        """The class is named as the runtime names its handler."""
+        return runtime_class
 
 
 async def held(objects: Objects, namespace: str, config_maps: Iterable[str], secrets: Iterable[str]) -> Held:

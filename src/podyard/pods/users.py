@@ -44,9 +44,8 @@ def first_id(root: Path, folder: PodFolder) -> int:
     raise ResourceExhausted(f"all {BLOCKS} blocks of user ids are taken by Pods with hostUsers false: remove some")
 
 
-async def check_user_namespaces(client: Client, pod: Pod) -> None:
-    """Raise Unimplemented where a Pod must have its own user namespace and the endpoint cannot make one."""
-    name = pod.spec.runtime_class_name
+async def check_user_namespaces(client: Client, pod: Pod, name: str) -> None:
+    """Raise Unimplemented where a Pod must have its own user namespace and the handler called ``name`` makes none."""
     handlers = (await client.runtime.status()).runtime_handlers
     if not any(handler.name == name and handler.features.user_namespaces for handler in handlers):
         raise Unimplemented(

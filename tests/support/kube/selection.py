@@ -13,6 +13,7 @@ KINDS = {
     "namespaces": ("v1", "Namespace"),
     "nodes": ("v1", "Node"),
     "pods": ("v1", "Pod"),
+    "runtimeclasses": ("node.k8s.io/v1", "RuntimeClass"),
     "secrets": ("v1", "Secret"),
     "serviceaccounts": ("v1", "ServiceAccount"),
 }

@@ -19,7 +19,7 @@ from tests.support.kube.patches import merge, strategic_merge
 from tests.support.kube.selection import KINDS, parse, seen_as, selected
 from tests.support.kube.store import JsonObject, Key, Refused, Store
 
-CLUSTER_WIDE = {"namespaces", "nodes"}
+CLUSTER_WIDE = {"namespaces", "nodes", "runtimeclasses"}
 WITH_STATUS = {"namespaces", "nodes", "pods"}
 PATCHES = {"application/merge-patch+json": merge, "application/strategic-merge-patch+json": strategic_merge}
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.support.health import NOT_SERVING, SERVING, serving
 
 from podyard.client import Client
 from podyard.errors import DeadlineExceeded, NotFound
@@ -16,6 +17,7 @@ from podyard.manifest.model import (
     Container,
     ContainerPort,
     ExecAction,
+    GrpcAction,
     HttpGetAction,
     HttpHeader,
     SleepAction,
@@ -112,6 +114,16 @@ async def test_a_connection_is_all_that_a_tcp_probe_wants(actions: Actions) -> N
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         assert "cannot connect to port" in await actions.perform(TcpSocketAction(port=port), "id", None, 10)
+
+
+async def test_a_grpc_server_is_asked_for_its_health(actions: Actions) -> None:
+    async def answer(question: bytes) -> bytes:
+        return SERVING if question.endswith(b"good") else NOT_SERVING
+
+    async with serving(answer) as port:
+        assert await actions.perform(GrpcAction(port=port, service="good"), "id", None, 10) == ""
+        failure = await actions.perform(GrpcAction(port=port), "id", None, 10)
+    assert failure.endswith("the service '' is NOT_SERVING")
 
 
 async def test_a_commands_exit_code_and_output_are_told(

@@ -269,8 +269,12 @@ async def test_recursive_read_only_needs_an_endpoint_that_can(
     assert runtime.config("main").mounts[0].recursive_read_only
 
 
-async def test_the_runtime_class_is_the_handler(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
+async def test_the_runtime_class_is_the_handler_unless_it_names_another(
+    engine: PodEngine, objects: Any, make_pod: MakePod
+) -> None:
     assert (await engine.run(make_pod("runtimeClassName: kata"))).handler == "kata"
+    objects.classes["secure"] = "kata"
+    assert (await engine.run(make_pod("runtimeClassName: secure", name="other"))).handler == "kata"
 
 
 async def test_a_cancelled_run_is_told_and_leaves_no_lock(

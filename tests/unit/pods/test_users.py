@@ -59,8 +59,6 @@ async def test_sandbox_containers_and_mounts_have_the_same_users(
 
 
 async def test_an_endpoint_that_has_none_makes_no_such_pod(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
-    with pytest.raises(
-        Unimplemented, match="hostUsers false, but the endpoint's runtime handler ''"
-    ):
+    with pytest.raises(Unimplemented, match="hostUsers false, but the endpoint's runtime handler ''"):
         await engine.run(make_pod("hostUsers: false"))
     assert "RunPodSandbox web" not in runtime.calls

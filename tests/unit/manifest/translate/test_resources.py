@@ -56,3 +56,11 @@ def test_a_sidecar_keeps_its_ports_and_is_not_killed_before_the_containers(make_
     )
     assert side.linux.resources.oom_score_adj == 500
     assert side.annotations["podyard.io/container-kind"] == "sidecar"
+
+
+def test_huge_pages_have_the_kernels_names(make_pod: MakePod) -> None:
+    pod = make_pod(
+        container="resources: {limits: {cpu: 1, hugepages-2Mi: 4Mi, hugepages-1Gi: 1Gi, hugepages-64Ki: 64Ki}}"
+    )
+    found = {limit.page_size: limit.limit for limit in container_of(pod).linux.resources.hugepage_limits}
+    assert found == {"2MB": 4 << 20, "1GB": 1 << 30, "64KB": 64 << 10}
