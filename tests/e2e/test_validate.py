@@ -11,9 +11,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from tests.support.sent import Sent, fields_of
 from tests.support.servers import Containerd, Podyard, Server
 
 from podyard.client import Client
+from podyard.cri import api, services
 from podyard.validate import CASES, Outcome, Target, chosen, run
 from podyard.validate.session import RUN
 
@@ -46,12 +48,35 @@ async def left_behind(server: Server) -> list[str]:
     return sandboxes + containers + [name for name in images if "/validate/" in name]
 
 
-async def test_podyard_passes_every_case(podyard: Podyard) -> None:
+SENT_BY = {
+    "limits: huge pages of a size that the kernel has": {("runtime.v1.HugepageLimit", "limit")},
+    "user namespaces: ids can be mapped in several stretches": {
+        *(("runtime.v1.IDMapping", name) for name in ("host_id", "container_id", "length")),
+        *(("runtime.v1.UserNamespace", name) for name in ("uids", "gids")),
+    },
+    "user namespaces: a volume with mappings shows its owners as they are on disk": {
+        *(("runtime.v1.Mount", name) for name in ("uidMappings", "gidMappings")),
+    },
+}
+"""Cases that hosts without the feature skip, and the fields that no other case sends."""
+
+
+async def test_podyard_passes_every_case_and_they_touch_all_of_the_protocol(
+    podyard: Podyard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = Sent()
+    sent.watch(monkeypatch)
     outcome = await run(Target(runtime_endpoint=podyard.endpoint, strict=True), CASES, parallel=PARALLEL)
     assert failures(outcome) == {}
     assert outcome.leftovers == []
     assert outcome.count("passed") > 600
     assert await left_behind(podyard) == []
+    for service in ("RuntimeService", "ImageService"):
+        assert {method.name for method in services.METHODS[service]} - sent.calls == set()
+    skipped = {result.case.title for result in outcome.results if result.state == "skipped"}
+    excused = {field for case, fields in SENT_BY.items() if case in skipped for field in fields}
+    for request in (api.RunPodSandboxRequest, api.CreateContainerRequest):
+        assert set(fields_of(request.DESCRIPTOR)) - sent.fields - excused == set(), "no case sends these"
 
 
 async def test_containerd_differs_where_that_is_listed(containerd: Containerd) -> None:
