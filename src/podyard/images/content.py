@@ -66,6 +66,8 @@ class BlobWriter:
     async def resume(self) -> None:
         """Take up what an earlier pull has left. It is verified with the rest, by ``finish``."""
         size = os.fstat(self._file.fileno()).st_size
+        if size == 0:
+            return
         if self._size is not None and size > self._size:
             await self.restart()
             return

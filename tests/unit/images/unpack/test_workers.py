@@ -112,6 +112,21 @@ async def test_a_nursery_that_ends_in_between_is_told(tmp_path: Path, archive: b
         await task
 
 
+async def test_a_nursery_is_started_ahead_and_ends_when_it_was_for_nothing(
+    tmp_path: Path, archive: bytes, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers.prepare()
+    first = nursery(workers)
+    workers.prepare()
+    await unpack(tmp_path, "a", digest(archive), workers)
+    assert nursery(workers) == first
+    await workers.close()
+    monkeypatch.setattr("podyard.images.unpack.workers.IDLE_LIMIT", 0.05)
+    workers.prepare()
+    while workers._nursery is not None:
+        await asyncio.sleep(0.01)
+
+
 async def test_a_waiting_worker_that_was_killed_is_replaced(tmp_path: Path, archive: bytes, workers: Workers) -> None:
     await unpack(tmp_path, "a", digest(archive), workers)
     children = Path(f"/proc/{nursery(workers)}/task/{nursery(workers)}/children")
