@@ -27,7 +27,7 @@ from podyard.pods.objects import ManifestObjects, Objects
 from podyard.pods.patience import patiently
 from podyard.pods.projections import REFRESH
 from podyard.pods.restarts import BackOffPolicy
-from podyard.pods.start import start, start_init_containers, start_sandbox
+from podyard.pods.start import Start
 from podyard.pods.steps import Steps
 from podyard.pods.supervise import POLL, Pause, Supervisor, just_wait
 from podyard.pods.users import first_id
@@ -88,7 +88,7 @@ class PodEngine:
                 )
             await self._remove(name, namespace, None, steps)
             launcher = await self._launcher(pod, pod.metadata.uid or str(uuid.uuid4()), steps)
-            await start(self._client, launcher, steps, self._back_off)
+            await Start(self._client, launcher, steps, self._back_off).everything()
         return await self._view(name, namespace, launcher.sandbox_id)
 
     async def supervise(self, pod: Pod, running: RunningPod, on_event: OnEvent = ignore) -> None:
@@ -136,13 +136,13 @@ class PodEngine:
             if found is None or not has_ended(found, pod):
                 uid = pod.metadata.uid or (found.uid if found else str(uuid.uuid4()))
                 launcher = await self._launcher(pod, uid, steps, board)
+                start = Start(self._client, launcher, steps, self._back_off, patience=self._back_off.first)
                 if found is None:
-                    await start_sandbox(launcher, steps)
+                    await start.sandbox()
+                    await self._discard_twins(pod, owned, launcher.sandbox_id, steps)
                 else:
                     await launcher.adopt(found.sandbox_id)
-                if found is None:
-                    await self._discard_twins(pod, owned, launcher.sandbox_id, steps)
-                await start_init_containers(self._client, launcher, steps, self._back_off)
+                await start.init_containers()
                 await self._supervisor(launcher, steps, pause).watch()
             views = [view for view in await self.find(name, namespace) if is_of(view, pod)]
             ended = any(has_ended(view, pod) for view in views)

@@ -14,10 +14,11 @@ import pytest
 
 from podyard.errors import FailedPrecondition, NotFound, Unavailable
 from podyard.manifest.model import Pod
-from podyard.pods import Board, PodEngine, PodEvent
+from podyard.pods import Board, PodEngine, PodEvent, Waiting
 from podyard.pods.objects import ManifestObjects
 
 MakePod = Callable[..., Pod]
+CREATING = {"first": "ContainerCreating", "main": "ContainerCreating"}
 
 
 async def until(what: Callable[[], object]) -> None:
@@ -60,6 +61,24 @@ async def test_a_missing_object_is_waited_for(runtime: Any, engine: PodEngine, o
         await until(lambda: "StartContainer main" in runtime.calls)
         await until(lambda: not board.waiting)
     assert [(pair.key, pair.value) for pair in runtime.config("main").envs] == [("A", b"1")]
+
+
+async def test_a_volume_and_an_init_container_wait_for_what_they_lack(
+    runtime: Any, engine: PodEngine, objects: Any, make_pod: MakePod
+) -> None:
+    init = "\ninitContainers: [{name: first, image: 'busybox:1', envFrom: [{configMapRef: {name: late}}]}]"
+    spec, main = volume("configMap: {name: web}")
+    runtime.exits["first"] = [0]
+    board, events = Board(), list[PodEvent]()
+    async with kept(engine, make_pod(spec + init, main), board, events):
+        await until(lambda: {name: waiting.reason for name, waiting in board.waiting.items()} == CREATING)
+        assert "configmap 'web' not found" in board.waiting["main"].message
+        assert "RunPodSandbox web" not in runtime.calls
+        objects.put("web", color="red")
+        await until(lambda: board.waiting.get("first", Waiting()).reason == "CreateContainerConfigError")
+        objects.put("late", A="1")
+        await until(lambda: "StartContainer main" in runtime.calls)
+    assert runtime.calls.count("RunPodSandbox web") == 1
 
 
 async def test_names_that_cannot_be_variables_are_told(engine: PodEngine, objects: Any, make_pod: MakePod) -> None:
