@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from tests.support.images import Images
 from tests.support.pods import Kit
-from tests.support.servers import Podyard
+from tests.support.servers import Podyard, remove_network
 
 from podyard.client import Client
 from podyard.cri import api
@@ -50,6 +50,7 @@ async def kit(images: Images, tmp_path: Path) -> AsyncIterator[Kit]:
         await server.ready()
         server.terminate()
         server.reset()
+        remove_network(server.bridge)
 
 
 async def started(server: Podyard) -> Client:
