@@ -1,4 +1,4 @@
-"""ConfigMaps and Secrets: what Pods take from beside their own manifest."""
+"""ConfigMaps, Secrets and Services: what Pods take from beside their own manifest."""
 
 from __future__ import annotations
 
@@ -47,11 +47,31 @@ class Secret:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServicePort:
+    """One port of a Service."""
+
+    port: int
+    name: str = ""
+    protocol: str = "TCP"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A Service with an address of its own."""
+
+    name: str
+    ip: str
+    ports: tuple[ServicePort, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Held:
-    """The ConfigMaps and Secrets that a Pod's namespace has, of those that were asked for, by name."""
+    """The ConfigMaps and Secrets that a Pod's namespace has, of those that were asked for, by name; the Services that
+    its containers are told of."""
 
     config_maps: Mapping[str, ConfigMap] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
+    services: tuple[Service, ...] = ()
 
 
 def _decoded(values: Mapping[str, str]) -> dict[str, bytes]:

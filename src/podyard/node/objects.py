@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from podyard.pods.objects import ConfigMap, Objects, Secret, Token
+from podyard.pods.objects import ConfigMap, Objects, Secret, Service, Token
 
 
 class FirstOf:
-    """Asks one place after the other; tokens and runtime classes come from the last.
+    """Asks one place after the other; tokens, runtime classes and Services come from the last.
 
     What stands in the node's own manifests comes before what an API server has: it is there for the Pods beside it, and
     whoever writes those files may do anything on this node.
@@ -54,3 +54,7 @@ class FirstOf:
     async def runtime_handler(self, runtime_class: str) -> str:
         """What the last place knows of a runtime class."""
         return await self._places[-1].runtime_handler(runtime_class)
+
+    async def services(self, namespace: str, links: bool) -> tuple[Service, ...]:
+        """The Services of the last place."""
+        return await self._places[-1].services(namespace, links)

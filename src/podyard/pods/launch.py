@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from podyard.client import Client
 from podyard.cri import api
 from podyard.errors import FailedPrecondition, PodyardError
@@ -163,6 +165,7 @@ class Launcher:
         check_non_root(self.pod, container, self._images[container.image])
         namespace = self.pod.metadata.namespace
         found = await held(self._objects, namespace, config_maps_of(container), secrets_of(container))
+        found = replace(found, services=await self._objects.services(namespace, self.pod.spec.enable_service_links))
         variables, skipped = environment(self.pod, container, self.host, self.ips, found)
         for keys in skipped:
             self._steps.tell("leaving out of the environment of", container.name, detail=keys)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from podyard.errors import FailedPrecondition
-from podyard.manifest.objects import ConfigMap, Held, Secret
+from podyard.manifest.objects import ConfigMap, Held, Secret, Service, ServicePort
 
-__all__ = ["ConfigMap", "ManifestObjects", "Objects", "Secret", "Token", "held"]
+__all__ = ["ConfigMap", "ManifestObjects", "Objects", "Secret", "Service", "ServicePort", "Token", "held"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,10 @@ class Objects(Protocol):
     async def runtime_handler(self, runtime_class: str) -> str:
         """What runtimes call a RuntimeClass. Raises NotFound where there is none of that name."""
 
+    async def services(self, namespace: str, links: bool) -> tuple[Service, ...]:
+        """The Services that containers in a namespace are told of: the API server's own, and with ``links`` all of the
+        namespace."""
+
 
 class ManifestObjects:
     """Objects for people without a cluster: those of manifests, by namespace and name. There are no tokens."""
@@ -90,6 +94,10 @@ class ManifestObjects:
     async def runtime_handler(self, runtime_class: str) -> str:
         """The class is named as the runtime names its handler."""
         return runtime_class
+
+    async def services(self, namespace: str, links: bool) -> tuple[Service, ...]:
+        """There are none."""
+        return ()
 
 
 async def held(objects: Objects, namespace: str, config_maps: Iterable[str], secrets: Iterable[str]) -> Held:

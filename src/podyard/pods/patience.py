@@ -14,6 +14,8 @@ from podyard.errors import Cancelled, DeadlineExceeded, Unavailable
 ABSENCE = 120.0
 """Seconds for which an endpoint may be away: a restart takes much less."""
 _AWAY_POLL = 1.0
+CANCEL_LIMIT = 5.0
+"""Seconds in which an ordinary file system has done what it was asked for."""
 _QUICK, _SLOW = 0.05, 0.5
 VOLUME_LIMIT = 120.0
 """Seconds for the host side of volumes: a hung network file system must not hang more than this."""
@@ -52,10 +54,18 @@ async def until_ended(client: Client, container_id: str) -> api.ContainerStatus:
 
 
 async def in_thread(function: Callable[..., T], *arguments: Any, **more: Any) -> T:
-    """Run what may block. Raises DeadlineExceeded after ``VOLUME_LIMIT`` seconds; a hung thread is left behind."""
+    """Run what may block. Raises DeadlineExceeded after ``VOLUME_LIMIT`` seconds; a hung thread is left behind.
+
+    Who cancels it waits for the thread for a while, since what it works on may be removed next.
+    """
+    work = asyncio.create_task(asyncio.to_thread(function, *arguments, **more))
     try:
-        async with asyncio.timeout(VOLUME_LIMIT):
-            return await asyncio.to_thread(function, *arguments, **more)
-    except TimeoutError as error:
-        text = f"the file system below the Pod's volumes did not answer within {VOLUME_LIMIT:.0f} s"
-        raise DeadlineExceeded(text) from error
+        await asyncio.wait((work,), timeout=VOLUME_LIMIT)
+    except asyncio.CancelledError:
+        await asyncio.wait((work,), timeout=CANCEL_LIMIT)
+        raise
+    finally:
+        hangs = work.cancel()
+    if hangs:
+        raise DeadlineExceeded(f"the file system below the Pod's volumes did not answer within {VOLUME_LIMIT:.0f} s")
+    return work.result()

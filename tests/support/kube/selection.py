@@ -15,6 +15,7 @@ KINDS = {
     "pods": ("v1", "Pod"),
     "runtimeclasses": ("node.k8s.io/v1", "RuntimeClass"),
     "secrets": ("v1", "Secret"),
+    "services": ("v1", "Service"),
     "serviceaccounts": ("v1", "ServiceAccount"),
 }
 

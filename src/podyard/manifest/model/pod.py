@@ -73,7 +73,6 @@ class PodSpec(Object, frozen=True, kw_only=True):
         {
             "affinity",
             "automountServiceAccountToken",
-            "enableServiceLinks",
             "nodeSelector",
             "preemptionPolicy",
             "priority",
@@ -106,6 +105,7 @@ class PodSpec(Object, frozen=True, kw_only=True):
     security_context: PodSecurityContext = PodSecurityContext()
     runtime_class_name: str = ""
     service_account_name: str = "default"
+    enable_service_links: bool = True
     node_name: str = ""
     os: PodOs | None = None
 

@@ -12,6 +12,7 @@ from podyard.manifest.names import variable_fault
 from podyard.manifest.objects import Held
 from podyard.manifest.translate.facts import HostFacts
 from podyard.manifest.translate.references import field_value, resource_value
+from podyard.manifest.translate.services import service_variables
 
 _REFERENCE = re.compile(r"\$(\$|\(([^()]*)\))")
 
@@ -32,10 +33,10 @@ def environment(
 ) -> tuple[dict[str, str], list[str]]:
     """A container's variables, and what was left out of its ``envFrom`` because it cannot be a variable's name.
 
-    Those of ``envFrom`` come first, then those of ``env`` in the manifest's order; the later wins, and a value may name
-    those before it. ``ips``: the Pod's. Raises NotFound for an object or key that is missing and must not be.
+    Those of Services come first, then ``envFrom``, then ``env`` in the manifest's order; the later wins, and a value
+    may name those before it. ``ips``: the Pod's. Raises NotFound for an object or key that is missing and must not be.
     """
-    variables: dict[str, str] = {}
+    variables = service_variables(held.services)
     skipped: list[str] = []
     for whole in container.env_from:
         values, what = _whole(pod, whole, held)

@@ -1,4 +1,4 @@
-"""ConfigMaps, Secrets, tokens and runtime classes of the API server."""
+"""ConfigMaps, Secrets, tokens, runtime classes and Services of the API server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from podyard.errors import DataLoss, NotFound
 from podyard.node.kube import KubeClient, paths
 from podyard.node.kube.client import JsonObject
 from podyard.node.times import seconds_of
-from podyard.pods.objects import ConfigMap, Secret, Token
+from podyard.pods.objects import ConfigMap, Secret, Service, ServicePort, Token
+
+_MASTER = ("default", "kubernetes")
+"""Namespace and name of the API server's own Service."""
 
 
 class ApiObjects:
@@ -67,11 +70,37 @@ class ApiObjects:
             raise DataLoss(f"GET {path}: the API server's answer names no handler")
         return str(found["handler"])
 
+    async def services(self, namespace: str, links: bool) -> tuple[Service, ...]:
+        """The API server's own Service, and with ``links`` all of the namespace that have an address."""
+        found: list[JsonObject] = []
+        if links:
+            found, _ = await self._kube.list(paths.namespaced("services", namespace))
+        if not links or namespace != _MASTER[0]:
+            master = await self._get("services", *_MASTER)
+            found = [*found, *([master] if master is not None else [])]
+        return tuple(service for one in found if (service := _service(one)) is not None)
+
     async def _get(self, resource: str, namespace: str, name: str) -> JsonObject | None:
         try:
             return await self._kube.get(paths.namespaced(resource, namespace, name))
         except NotFound:
             return None
+
+
+def _service(found: JsonObject) -> Service | None:
+    """None for one that has no address: it is headless, or leads out of the cluster."""
+    spec = found.get("spec") or {}
+    ip = spec.get("clusterIP") or "None"
+    if ip == "None":
+        return None
+    try:
+        ports = tuple(
+            ServicePort(port=int(port["port"]), name=port.get("name") or "", protocol=port.get("protocol") or "TCP")
+            for port in spec.get("ports") or []
+        )
+        return Service(name=found["metadata"]["name"], ip=str(ip), ports=ports)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataLoss(f"the API server's Service {found.get('metadata')} has no ports that are numbers") from error
 
 
 def _decoded(values: Mapping[str, str] | None, found: JsonObject) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from tests.support.manifests import HOST, container_of
 
 from podyard.errors import NotFound
 from podyard.manifest.model import Pod
-from podyard.manifest.objects import ConfigMap, Held, Secret
+from podyard.manifest.objects import ConfigMap, Held, Secret, Service, ServicePort
 from podyard.manifest.translate import environment, expand
 
 MakePod = Callable[..., Pod]
@@ -134,3 +134,26 @@ def test_what_is_missing_is_named(make_pod: MakePod, line: str, said: str) -> No
     pod = make_pod(container=line)
     with pytest.raises(NotFound, match=said):
         environment(pod, pod.spec.containers[0], HOST, [], HELD)
+
+
+def test_services_are_told_in_two_forms_and_give_way(make_pod: MakePod) -> None:
+    ports = (ServicePort(port=80, name="web-ui"), ServicePort(port=53, protocol="UDP"))
+    held = Held(services=(Service(name="my-shop", ip="10.96.0.9", ports=ports), Service(name="v6", ip="fd00::9")))
+    pod = make_pod(container="env: [{name: MY_SHOP_PORT, value: mine}, {name: URL, value: $(MY_SHOP_SERVICE_HOST)}]")
+    variables, _ = environment(pod, pod.spec.containers[0], HOST, [], held)
+    assert variables == {
+        "MY_SHOP_SERVICE_HOST": "10.96.0.9",
+        "MY_SHOP_SERVICE_PORT": "80",
+        "MY_SHOP_SERVICE_PORT_WEB_UI": "80",
+        "MY_SHOP_PORT": "mine",
+        "MY_SHOP_PORT_80_TCP": "tcp://10.96.0.9:80",
+        "MY_SHOP_PORT_80_TCP_PROTO": "tcp",
+        "MY_SHOP_PORT_80_TCP_PORT": "80",
+        "MY_SHOP_PORT_80_TCP_ADDR": "10.96.0.9",
+        "MY_SHOP_PORT_53_UDP": "udp://10.96.0.9:53",
+        "MY_SHOP_PORT_53_UDP_PROTO": "udp",
+        "MY_SHOP_PORT_53_UDP_PORT": "53",
+        "MY_SHOP_PORT_53_UDP_ADDR": "10.96.0.9",
+        "V6_SERVICE_HOST": "fd00::9",
+        "URL": "10.96.0.9",
+    }

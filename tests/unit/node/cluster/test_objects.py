@@ -12,7 +12,7 @@ from podyard.errors import DataLoss, NotFound, PermissionDenied, PodyardError, U
 from podyard.node.cluster.objects import ApiObjects
 from podyard.node.kube import Access, Conflict, KubeClient
 from podyard.node.objects import FirstOf
-from podyard.pods.objects import ConfigMap, ManifestObjects, Secret
+from podyard.pods.objects import ConfigMap, ManifestObjects, Secret, Service, ServicePort
 
 
 @pytest.fixture
@@ -81,6 +81,22 @@ async def test_a_runtime_class_has_a_handler(server: ApiServer, objects: ApiObje
     server.add("runtimeclasses", "broken")
     with pytest.raises(DataLoss, match="runtimeclasses/broken: the API server's answer names no handler"):
         await both.runtime_handler("broken")
+
+
+async def test_services_with_an_address_are_told(server: ApiServer, objects: ApiObjects) -> None:
+    server.add("namespaces", "shop")
+    master = Service(name="kubernetes", ip="10.96.0.1", ports=(ServicePort(port=443, name="https"),))
+    assert await objects.services("shop", False) == ()
+    spec = {"clusterIP": "10.96.0.1", "ports": [{"port": 443, "name": "https", "protocol": "TCP"}]}
+    server.add("services", "kubernetes", "default", spec=spec)
+    server.add("services", "web", "shop", spec={"clusterIP": "10.96.0.2", "ports": [{"port": 53, "protocol": "UDP"}]})
+    server.add("services", "headless", "shop", spec={"clusterIP": "None"})
+    server.add("services", "outside", "shop", spec={"externalName": "example.com"})
+    both = FirstOf([ManifestObjects(), objects])
+    assert await both.services("shop", False) == (master,)
+    web = Service(name="web", ip="10.96.0.2", ports=(ServicePort(port=53, protocol="UDP"),))
+    assert await both.services("shop", True) == (web, master)
+    assert await both.services("default", True) == (master,)
 
 
 async def test_the_nodes_own_come_first(server: ApiServer, objects: ApiObjects) -> None:
