@@ -73,15 +73,25 @@ async def run(options: Options) -> None:
         kube = await stack.enter_async_context(KubeClient(access)) if access is not None else None
         sources: list[Source] = [source for source in (directory, url) if source is not None]
         places: list[Objects] = [source.objects for source in (directory, url) if source is not None]
-        places.append(ApiObjects(kube) if kube is not None else ManifestObjects())
+        objects = ApiObjects(kube) if kube is not None else None
+        places.append(objects or ManifestObjects())
         engine = PodEngine(client, options.pod_root, log_root=options.log_root, objects=FirstOf(places))
         watch = RuntimeWatch(client)
         host_ips = (await asyncio.to_thread(read_host)).ips
         runtime = (await client.runtime.version()).runtime_name if kube is not None else ""
         agent = Agent(engine, sources, watch, host_ips=host_ips, runtime=runtime)
         works = [agent.run(), *([url.run()] if url is not None else [])]
-        if kube is not None and options.node is not None:
-            cluster = Cluster(kube, client, engine, agent, watch, settings=options.node, pod_root=options.pod_root)
+        if kube is not None and objects is not None and options.node is not None:
+            cluster = Cluster(
+                kube,
+                client,
+                engine,
+                agent,
+                watch,
+                objects=objects,
+                settings=options.node,
+                pod_root=options.pod_root,
+            )
             works.append(cluster.run())
         await stack.enter_async_context(served(agent, options.api_socket))
         logger.info(

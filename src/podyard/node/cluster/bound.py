@@ -26,11 +26,20 @@ def is_mirror(found: JsonObject) -> bool:
 
 
 class BoundPods:
-    """Says what the API server asks for. ``node`` gives the Node, None while it is not registered; ``own`` the Pods of
-    the node's other sources, which count when it has to be decided whether there is room."""
+    """Says what the API server asks for.
+
+    ``node`` gives the Node, None while it is not registered; ``own`` the Pods of the node's other sources, which count
+    when it has to be decided whether there is room. ``on_news`` is called with each Pod that is new or has changed,
+    before it is said.
+    """
 
     def __init__(
-        self, copied: Reflector, name: str, node: Callable[[], NodeView | None], own: Callable[[], Iterable[Pod]]
+        self,
+        copied: Reflector,
+        name: str,
+        node: Callable[[], NodeView | None],
+        own: Callable[[], Iterable[Pod]],
+        on_news: Callable[[], None] = lambda: None,
     ) -> None:
         self.origin = f"node:{name}"
         self.rejected: dict[str, Rejection] = {}
@@ -40,7 +49,7 @@ class BoundPods:
         self._copied = copied
         self._node = node
         self._own = own
-        self._decoder = Decoder(self.origin)
+        self._decoder = Decoder(self.origin, on_news)
         self._taken: set[str] = set()
 
     def owns(self, origin: str) -> bool:

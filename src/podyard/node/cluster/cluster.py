@@ -14,6 +14,7 @@ from podyard.node.cluster.bound import BoundPods
 from podyard.node.cluster.lease import Heartbeat
 from podyard.node.cluster.mirrors import Mirrors
 from podyard.node.cluster.node_object import Settings
+from podyard.node.cluster.objects import ApiObjects
 from podyard.node.cluster.registration import Registration
 from podyard.node.cluster.reports import Reports
 from podyard.node.kube import KubeClient, Reflector, for_ever, paths
@@ -40,6 +41,7 @@ class Cluster:
         agent: Agent,
         watch: RuntimeWatch,
         *,
+        objects: ApiObjects,
         settings: Settings,
         pod_root: Path,
     ) -> None:
@@ -55,7 +57,7 @@ class Cluster:
         self._registration = Registration(kube, client, settings, pod_root, lambda: watch.trouble)
         self._heartbeat = Heartbeat(kube, self._registration, name)
         self._statuses = Statuses(client, engine, agent, self._told_before)
-        bound = BoundPods(self._pods, name, self._node, lambda: agent.own_pods().values())
+        bound = BoundPods(self._pods, name, self._node, lambda: agent.own_pods().values(), objects.forget)
         self._reports = Reports(kube, self._pods, bound, agent, self._statuses)
         self._mirrors = Mirrors(kube, self._pods, agent)
         agent.join(bound, self._reports)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from podyard.manifest import parse
@@ -27,10 +29,12 @@ _NOT_OURS = frozenset(
 
 
 class Decoder:
-    """Decodes Pods, each once until it changes. ``origin`` is written into their annotations."""
+    """Decodes Pods, each once until it changes, and calls ``on_news`` then. ``origin`` is written into their
+    annotations."""
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, on_news: Callable[[], None]) -> None:
         self._origin = origin
+        self._on_news = on_news
         self._known: dict[str, tuple[bytes, Pod]] = {}
 
     def decode(self, found: JsonObject) -> Pod:
@@ -52,6 +56,7 @@ class Decoder:
         name = f"pod {metadata.get('namespace')}/{metadata.get('name')} of the API server"
         (pod,) = parse(text, name).pods
         self._known[uid] = text, pod
+        self._on_news()
         return pod
 
     def keep(self, uids: set[str]) -> None:

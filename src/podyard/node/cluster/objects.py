@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,15 +14,29 @@ from podyard.node.kube.client import JsonObject
 from podyard.node.times import seconds_of
 from podyard.pods.objects import ConfigMap, Secret, Service, ServicePort, Token
 
+KEPT = 60.0
+"""Seconds for which an answer is used again, for all Pods: so long may a change take to reach a volume, as with a
+kubelet."""
+
 _MASTER = ("default", "kubernetes")
 """Namespace and name of the API server's own Service."""
 
 
 class ApiObjects:
-    """Asks the API server, each time."""
+    """Asks the API server. ConfigMaps and Secrets are kept for a while, since volumes are looked at often.
 
-    def __init__(self, kube: KubeClient) -> None:
+    ``forget`` makes sure that a Pod which is new, or has changed, gets what is there now. What is not there is asked
+    for anew each time.
+    """
+
+    def __init__(self, kube: KubeClient, *, kept: float = KEPT) -> None:
         self._kube = kube
+        self._kept = kept
+        self._known: dict[str, tuple[float, JsonObject]] = {}
+
+    def forget(self) -> None:
+        """Ask for everything anew."""
+        self._known = {}  # another one: an answer that is on its way goes to the old one
 
     async def config_map(self, namespace: str, name: str) -> ConfigMap | None:
         """A ConfigMap; None where there is none of that name."""
@@ -81,10 +96,15 @@ class ApiObjects:
         return tuple(service for one in found if (service := _service(one)) is not None)
 
     async def _get(self, resource: str, namespace: str, name: str) -> JsonObject | None:
-        try:
-            return await self._kube.get(paths.namespaced(resource, namespace, name))
-        except NotFound:
-            return None
+        known, path, now = self._known, paths.namespaced(resource, namespace, name), time.monotonic()
+        for old in [old for old, (since, _) in known.items() if now - since > self._kept]:
+            del known[old]
+        if path not in known:
+            try:
+                known[path] = now, await self._kube.get(path)
+            except NotFound:
+                return None
+        return known[path][1]
 
 
 def _service(found: JsonObject) -> Service | None:

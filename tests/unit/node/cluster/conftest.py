@@ -14,6 +14,7 @@ from podyard.client import Client
 from podyard.node.agent import Agent
 from podyard.node.cluster import Cluster
 from podyard.node.cluster.node_object import Settings, Taint
+from podyard.node.cluster.objects import ApiObjects
 from podyard.node.kube import Access, KubeClient
 from podyard.node.source import ManifestDirectory
 from podyard.node.watch import RuntimeWatch
@@ -43,7 +44,9 @@ class Nodes:
         """An agent of the node n, whose waits are a hundredth of the real ones."""
         back_off = BackOffPolicy(first=0.05, longest=0.3, reset=0.6)
         root, logs = self._folder / "pods", self._folder / "logs"
-        engine = PodEngine(self._client, root, log_root=logs, back_off=back_off, poll=0.01)
+        kube = KubeClient(Access(server=self._server.url), timeout=5)
+        objects = ApiObjects(kube)
+        engine = PodEngine(self._client, root, log_root=logs, back_off=back_off, objects=objects, poll=0.01)
         watch = RuntimeWatch(self._client)
         directory = ManifestDirectory(self._folder / "manifests", "n")
         agent = Agent(
@@ -56,10 +59,9 @@ class Nodes:
             poll=0.01,
             sweep=0.02,
         )
-        kube = KubeClient(Access(server=self._server.url), timeout=5)
         given = {"labels": {"disk": "fast"}, "taints": [Taint(key="a", value="b", effect="NoSchedule")], **settings}
         member = Settings(name="n", **given)
-        cluster = Cluster(kube, self._client, engine, agent, watch, settings=member, pod_root=root)
+        cluster = Cluster(kube, self._client, engine, agent, watch, objects=objects, settings=member, pod_root=root)
         self._running = asyncio.create_task(self._run(kube, agent, cluster))
         return agent
 

@@ -43,6 +43,20 @@ async def test_what_cannot_be_told_is_not_taken_for_absent(
         await objects.secret("default", "s")
 
 
+async def test_answers_are_kept_until_they_are_forgotten(server: ApiServer, objects: ApiObjects) -> None:
+    assert await objects.config_map("default", "c") is None
+    server.add("configmaps", "c", "default", data={"a": "1"})
+    assert await objects.config_map("default", "c") == ConfigMap(data={"a": "1"})
+    server.edit("configmaps", "c", "default", data={"a": "2"})
+    assert await objects.config_map("default", "c") == ConfigMap(data={"a": "1"})
+    objects.forget()
+    assert await objects.config_map("default", "c") == ConfigMap(data={"a": "2"})
+    assert server.requests["GET configmaps"] == 3
+    objects._kept = 0.0
+    server.edit("configmaps", "c", "default", data={"a": "3"})
+    assert await objects.config_map("default", "c") == ConfigMap(data={"a": "3"})
+
+
 async def test_what_is_not_base64_is_an_error(server: ApiServer, objects: ApiObjects) -> None:
     server.add("secrets", "s", "default", data={"k": "%"})
     with pytest.raises(DataLoss, match="Secret default/s: not base64"):

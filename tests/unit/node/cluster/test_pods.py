@@ -155,6 +155,29 @@ async def test_a_container_whose_image_changes_is_replaced_in_its_pod(
     assert runtime.calls.count("RunPodSandbox web") == 1
 
 
+async def test_a_new_pod_gets_objects_as_they_are_now(
+    server: ApiServer, runtime: Any, nodes: Any, bind: Any, until: Any
+) -> None:
+    wanted = {"name": "SEEN", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "a"}}}
+
+    def container(name: str) -> dict[str, Any]:
+        return {"name": name, "image": "busybox:1", "env": [wanted]}
+
+    def seen(name: str) -> str:
+        values: dict[str, bytes] = {env.key: env.value for env in runtime.config(name).envs}
+        return values["SEEN"].decode()
+
+    bind("first", containers=[container("first")])
+    nodes.start()
+    await until(lambda: "CreateContainerConfigError" in str(status(server, "first")))
+    server.add("configmaps", "c", "default", data={"a": "1"})
+    await until(lambda: is_ready(server, "first"))
+    server.edit("configmaps", "c", "default", data={"a": "2"})
+    bind("second", containers=[container("second")])
+    await until(lambda: is_ready(server, "second"))
+    assert (seen("first"), seen("second")) == ("1", "2")
+
+
 async def test_the_next_agent_adopts_what_runs(
     server: ApiServer, runtime: Any, nodes: Any, bind: Any, until: Any
 ) -> None:
