@@ -116,6 +116,8 @@ async def _reset(config: Config) -> None:
         failures = [error for error in await asyncio.gather(*removals, return_exceptions=True) if error is not None]
         if failures:
             raise PodyardError(f"not everything could be removed: {'; '.join(map(str, failures))}")
+        # What the ends of the containers have begun: an OCI runtime would make its directory again after the removal.
+        await context.engine.close(STOP_PATIENCE)
         await context.network.remove_default_network()
         if not config.runtime.cgroup_parent:
             await _remove_parent(context)
