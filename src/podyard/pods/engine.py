@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -12,14 +13,14 @@ from msgspec.structs import replace
 from podyard.client import Client
 from podyard.errors import AlreadyExists, FailedPrecondition, Internal, NotFound
 from podyard.manifest.model import Pod
-from podyard.manifest.translate import pod_hash
+from podyard.manifest.translate import ClusterDns, pod_hash
 from podyard.manifest.translate.labels import MANIFEST_HASH
 from podyard.pods import removal
 from podyard.pods.board import Board
 from podyard.pods.folders import Folders
 from podyard.pods.host import read_host
 from podyard.pods.inventory import Inventory
-from podyard.pods.keep import can_go_on, has_ended, is_of
+from podyard.pods.keep import can_go_on, has_ended, is_of, occupies
 from podyard.pods.launch import Launcher
 from podyard.pods.loglines import LogLine
 from podyard.pods.logs import follow
@@ -41,7 +42,7 @@ class PodEngine:
     """Runs Pods on one endpoint, whose containers run on this host.
 
     ``root`` holds a directory for each Pod, ``log_root`` one for its logs. ``objects``: where their ConfigMaps, Secrets
-    and tokens come from; by default there are none. ``poll``: seconds between two looks of ``supervise``, ``refresh``
+    and tokens come from; by default there are none. ``dns``: the cluster's name servers. ``poll``: seconds between two looks of ``supervise``, ``refresh``
     between two looks at what volumes show.
     """
 
@@ -52,6 +53,7 @@ class PodEngine:
         *,
         log_root: Path = LOG_ROOT,
         objects: Objects | None = None,
+        dns: ClusterDns | None = None,
         back_off: BackOffPolicy | None = None,
         poll: float = POLL,
         refresh: float = REFRESH,
@@ -63,6 +65,7 @@ class PodEngine:
         self._poll = poll
         self._refresh = refresh
         self._objects = objects or ManifestObjects()
+        self._dns = dns or ClusterDns()
 
     async def run(self, pod: Pod, *, on_event: OnEvent = ignore) -> RunningPod:
         """Start a Pod and return it when all its containers have been started.
@@ -74,7 +77,7 @@ class PodEngine:
         name, namespace, steps = pod.metadata.name, pod.metadata.namespace, Steps(on_event)
         with self._folders.exclusive(namespace, name) as mine:
             for found in await self.find(name, namespace):
-                if _occupies(found, pod):
+                if occupies(found, pod):
                     if found.annotations.get(MANIFEST_HASH) == pod_hash(pod):
                         steps.tell("already running", pod.full_name, detail=found.sandbox_id[:12])
                         return found
@@ -286,7 +289,7 @@ class PodEngine:
         await asyncio.to_thread(self._folders.announce_stop, pod.namespace, pod.name, pod.uid)
 
     async def _launcher(self, pod: Pod, uid: str, steps: Steps, board: Board | None = None) -> Launcher:
-        host = await asyncio.to_thread(read_host)
+        host = dataclasses.replace(await asyncio.to_thread(read_host), cluster_dns=self._dns)
         pod = replace(pod, metadata=replace(pod.metadata, uid=uid))
         folder = self._folders.of(pod.metadata.namespace, pod.metadata.name, uid)
         users = None if pod.spec.host_users else await asyncio.to_thread(first_id, self._folders.root, folder)
@@ -302,17 +305,3 @@ class PodEngine:
             if view.sandbox_id == sandbox_id:
                 return view
         raise Internal(f"the sandbox {sandbox_id[:12]} of pod {namespace}/{name} was removed while it was started")
-
-
-def _occupies(found: PodView, pod: Pod) -> bool:
-    """Whether a Pod that is there keeps its name: it runs, and came up whole, or podyard did not make it."""
-    if MANIFEST_HASH not in found.annotations:
-        return found.ready
-    return found.running and not any(view.never_ran for view in found.containers) and _is_whole(found, pod)
-
-
-def _is_whole(found: PodView, pod: Pod) -> bool:
-    """Whether its start got as far as its last container; of another manifest that cannot be told, so it counts as."""
-    if found.annotations.get(MANIFEST_HASH) != pod_hash(pod):
-        return True
-    return {container.name for container in pod.spec.containers} <= {view.name for view in found.containers}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from podyard.manifest.model import Pod
-from podyard.manifest.translate import kind_of, sandbox_hash
+from podyard.manifest.translate import kind_of, pod_hash, sandbox_hash
 from podyard.manifest.translate.labels import MANIFEST_HASH, SANDBOX_HASH, sandbox_labels
 from podyard.pods.folders import PodFolder
 from podyard.pods.restarts import starts_again
@@ -46,3 +46,17 @@ def has_ended(view: PodView, pod: Pod) -> bool:
         found is not None and found.state == "exited" and not starts_again(policy, "container", found.exit_code)
         for found in mains
     )
+
+
+def occupies(found: PodView, pod: Pod) -> bool:
+    """Whether a Pod that is there keeps its name: it runs, and came up whole, or podyard did not make it."""
+    if MANIFEST_HASH not in found.annotations:
+        return found.ready
+    return found.running and not any(view.never_ran for view in found.containers) and _is_whole(found, pod)
+
+
+def _is_whole(found: PodView, pod: Pod) -> bool:
+    """Whether its start got as far as its last container; of another manifest that cannot be told, so it counts as."""
+    if found.annotations.get(MANIFEST_HASH) != pod_hash(pod):
+        return True
+    return {container.name for container in pod.spec.containers} <= {view.name for view in found.containers}

@@ -213,3 +213,19 @@ def test_ctrl_c_while_the_pod_is_started_says_how_to_remove_it(
         err = interrupted(process)
     runtime.pull_gate.set()
     assert "podyard rm default/web" in err
+
+
+def test_documents_beside_the_pod_are_there_for_it(
+    podyard: Podyard, runtime: FakeRuntime, written: Callable[..., str], folders: Path
+) -> None:
+    config = json.dumps(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}, "data": {"color": "red"}}
+    )
+    volumes = [{"name": "v", "configMap": {"name": "web"}}]
+    ended = podyard("run", written(config, manifest(policy="Always", volumes=volumes)))
+    assert ended.code == 0, ended.err
+    (found,) = (folders / "pods").glob("*/volumes/v/color")
+    assert found.read_text() == "red"
+    ended = podyard("run", written(manifest("other", volumes=volumes).replace('"name": "web"', '"name": "none"')))
+    assert ended.code == 3
+    assert "configmap 'none' not found" in ended.err
