@@ -147,6 +147,7 @@ async def test_a_node_through_its_life(
     bind("old")
     node.write("own", OWN % images.busybox)
     options = ("--kubeconfig", str(tmp_path / "config"), "--node-name", "n", "--node-labels", "disk=fast")
+    options += ("--cluster-dns", "10.96.0.10", "--cluster-domain", "cluster.local")
     node.start(*options, "--register-with-taints", "dedicated=ci:NoSchedule")
 
     await until(node, cluster, lambda: node_ready(cluster) == "True")
@@ -165,6 +166,9 @@ async def test_a_node_through_its_life(
     seen = await kit.exec(container_id(cluster, "web"), "sh", "-c", SHOW)
     assert seen.startswith("hello header."), seen
     assert seen.endswith("n secret\n"), seen
+    resolver = await kit.exec(container_id(cluster, "web"), "cat", "/etc/resolv.conf")
+    assert "nameserver 10.96.0.10\n" in resolver
+    assert "search default.svc.cluster.local svc.cluster.local cluster.local" in resolver
 
     # What befalls the connection is survived: watches are cut, versions forgotten, requests refused and throttled.
     cluster.bookmarks = 60

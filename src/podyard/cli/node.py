@@ -35,6 +35,8 @@ VERSIONS = "v1,v1alpha2"
     "--register-with-taints", "taints", default="", metavar="KEY=VALUE:EFFECT,...", help="The taints of a new node."
 )
 @click.option("--max-pods", type=click.IntRange(1), metavar="N", help="How many Pods the node takes; by default 110.")
+@click.option("--cluster-dns", "dns", default="", metavar="IP,...", help="The cluster's name servers, for Pods.")
+@click.option("--cluster-domain", "domain", default="", metavar="NAME", help="The cluster's domain.")
 @click.option("--container-runtime-endpoint", "runtime", metavar="ENDPOINT", help="The runtime's socket.")
 @click.option("--image-service-endpoint", "images", metavar="ENDPOINT", help="The image service's, if another.")
 @click.option(
@@ -52,6 +54,8 @@ def command(
     labels: str,
     taints: str,
     max_pods: int | None,
+    dns: str,
+    domain: str,
     runtime: str | None,
     images: str | None,
     versions: str,
@@ -97,6 +101,7 @@ def command(
         url=url,
         headers=dict(flags.parse_header(header) for header in headers),
         kubeconfig=kubeconfig,
+        dns=flags.parse_dns(dns, domain),
         node=member if kubeconfig is not None else None,
         runtime_endpoint=runtime or settings.runtime_endpoint,
         # An image endpoint counts only with its own runtime's: a setting elsewhere must not join two runtimes.

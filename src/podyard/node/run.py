@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from podyard.client import Client
+from podyard.manifest.translate import ClusterDns
 from podyard.node.agent import Agent
 from podyard.node.api import served
 from podyard.node.cluster import Cluster
@@ -42,6 +43,8 @@ class Options:
     api_socket: Path
     manifests: Path | None = None
     """A directory."""
+    dns: ClusterDns = field(default_factory=ClusterDns)
+    """The cluster's name servers, if there are any."""
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Sent to the URL."""
@@ -75,7 +78,9 @@ async def run(options: Options) -> None:
         places: list[Objects] = [source.objects for source in (directory, url) if source is not None]
         objects = ApiObjects(kube) if kube is not None else None
         places.append(objects or ManifestObjects())
-        engine = PodEngine(client, options.pod_root, log_root=options.log_root, objects=FirstOf(places))
+        engine = PodEngine(
+            client, options.pod_root, log_root=options.log_root, objects=FirstOf(places), dns=options.dns
+        )
         watch = RuntimeWatch(client)
         host_ips = (await asyncio.to_thread(read_host)).ips
         runtime = (await client.runtime.version()).runtime_name if kube is not None else ""

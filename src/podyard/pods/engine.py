@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 from podyard.client import Client
 from podyard.errors import AlreadyExists, FailedPrecondition, Internal, NotFound
 from podyard.manifest.model import Pod
-from podyard.manifest.translate import pod_hash
+from podyard.manifest.translate import ClusterDns, pod_hash
 from podyard.manifest.translate.labels import MANIFEST_HASH
 from podyard.pods import removal
 from podyard.pods.board import Board
@@ -41,8 +42,8 @@ class PodEngine:
     """Runs Pods on one endpoint, whose containers run on this host.
 
     ``root`` holds a directory for each Pod, ``log_root`` one for its logs. ``objects``: where their ConfigMaps, Secrets
-    and tokens come from; by default there are none. ``poll``: seconds between two looks of ``supervise``, ``refresh``
-    between two looks at what volumes show.
+    and tokens come from; by default there are none. ``dns``: the cluster's name servers. ``poll``: seconds between two
+    looks of ``supervise``, ``refresh`` between two looks at what volumes show.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class PodEngine:
         *,
         log_root: Path = LOG_ROOT,
         objects: Objects | None = None,
+        dns: ClusterDns | None = None,
         back_off: BackOffPolicy | None = None,
         poll: float = POLL,
         refresh: float = REFRESH,
@@ -63,6 +65,7 @@ class PodEngine:
         self._poll = poll
         self._refresh = refresh
         self._objects = objects or ManifestObjects()
+        self._dns = dns or ClusterDns()
 
     async def run(self, pod: Pod, *, on_event: OnEvent = ignore) -> RunningPod:
         """Start a Pod and return it when all its containers have been started.
@@ -286,7 +289,7 @@ class PodEngine:
         await asyncio.to_thread(self._folders.announce_stop, pod.namespace, pod.name, pod.uid)
 
     async def _launcher(self, pod: Pod, uid: str, steps: Steps, board: Board | None = None) -> Launcher:
-        host = await asyncio.to_thread(read_host)
+        host = dataclasses.replace(await asyncio.to_thread(read_host), cluster_dns=self._dns)
         pod = replace(pod, metadata=replace(pod.metadata, uid=uid))
         folder = self._folders.of(pod.metadata.namespace, pod.metadata.name, uid)
         users = None if pod.spec.host_users else await asyncio.to_thread(first_id, self._folders.root, folder)

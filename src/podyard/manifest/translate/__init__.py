@@ -10,7 +10,7 @@ The Pod given has its uid. Where Kubernetes' documents leave something to the ku
 
 from podyard.manifest.translate.container import ResolvedMount, container_config
 from podyard.manifest.translate.environment import environment, expand
-from podyard.manifest.translate.facts import HostFacts, ImageFacts
+from podyard.manifest.translate.facts import ClusterDns, HostFacts, ImageFacts
 from podyard.manifest.translate.files import File, projected_files
 from podyard.manifest.translate.hosts import hosts_file
 from podyard.manifest.translate.labels import container_hash, kind_of, pod_hash, port_number, sandbox_hash
@@ -19,6 +19,7 @@ from podyard.manifest.translate.security import IDS, check_non_root
 
 __all__ = [
     "IDS",
+    "ClusterDns",
     "File",
     "HostFacts",
     "ImageFacts",

@@ -5,19 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from podyard.cri import api
-from podyard.manifest.model import PodSpec
+from podyard.manifest.model import Pod
+from podyard.manifest.translate.facts import HostFacts
 
 MAX_SERVERS = 3
 """More are ignored by resolvers (resolv.conf(5), MAXNS)."""
 MAX_SEARCHES = 32
 
 
-def dns_config(spec: PodSpec, resolv_conf: str) -> api.DNSConfig:
-    """The host's settings unless the policy is None, then those of dnsConfig.
+CLUSTER_OPTIONS = ("ndots:5",)
+"""Names with fewer dots are looked for in the cluster first: service.namespace.svc is one."""
 
-    There is no cluster DNS on one node, so ClusterFirst means what Default means, as for a kubelet that has none.
+
+def dns_config(pod: Pod, host: HostFacts) -> api.DNSConfig:
+    """The cluster's settings, the host's or none, as the Pod's policy says, then those of dnsConfig.
+
+    Where there is no cluster DNS, ClusterFirst means what Default means, as for a kubelet that has none.
     """
-    servers, searches, options = ([], [], []) if spec.dns_policy == "None" else _parse(resolv_conf)
+    spec, cluster = pod.spec, host.cluster_dns
+    servers, searches, options = ([], [], []) if spec.dns_policy == "None" else _parse(host.resolv_conf)
+    by_cluster = spec.dns_policy == "ClusterFirst" and not spec.host_network
+    if cluster.servers and (by_cluster or spec.dns_policy == "ClusterFirstWithHostNet"):
+        servers, options = list(cluster.servers), list(CLUSTER_OPTIONS)
+        if domain := cluster.domain:
+            searches = [f"{pod.metadata.namespace}.svc.{domain}", f"svc.{domain}", domain, *searches]
     servers += spec.dns_config.nameservers
     searches += spec.dns_config.searches
     by_name = {option.partition(":")[0]: option for option in options}

@@ -6,6 +6,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClusterDns:
+    """The cluster's own name servers, which know its Services."""
+
+    servers: tuple[str, ...] = ()
+    """Addresses; without one there is no such server."""
+    domain: str = ""
+    """The end of all names in it, such as "cluster.local"; without one, short names are not looked for there."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class HostFacts:
     """The node."""
 
@@ -19,6 +29,7 @@ class HostFacts:
     """The text of the resolver configuration that pods get, resolv.conf(5)."""
     hosts: str
     """The text of /etc/hosts, which pods on the host's network get."""
+    cluster_dns: ClusterDns = ClusterDns()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ def sandbox_config(pod: Pod, host: HostFacts, *, log_directory: str, users: int 
         ),
         hostname="" if spec.host_network else hostname(pod),
         log_directory=log_directory,
-        dns_config=dns_config(spec, host.resolv_conf),
+        dns_config=dns_config(pod, host),
         labels=labels.sandbox_labels(pod),
         annotations=labels.sandbox_annotations(pod),
         linux=api.LinuxPodSandboxConfig(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Iterator
 
 from podyard.errors import InvalidArgument
 from podyard.manifest.names import key_fault, label_value_fault, subdomain_fault
+from podyard.manifest.translate import ClusterDns
 from podyard.node.cluster.node_object import Taint
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -44,6 +46,19 @@ def parse_taints(text: str) -> list[Taint]:
             raise InvalidArgument(f"--register-with-taints: {part!r}: {why}")
         found.append(Taint(key=key, value=value, effect=effect))
     return found
+
+
+def parse_dns(servers: str, domain: str) -> ClusterDns:
+    """Addresses, ``a,b``, and a domain or "". Raises InvalidArgument."""
+    found = tuple(_parts(servers))
+    for server in found:
+        try:
+            ipaddress.ip_address(server)
+        except ValueError:
+            raise InvalidArgument(f"--cluster-dns: {server!r} is not an IP address") from None
+    if domain and (fault := subdomain_fault(domain)):
+        raise InvalidArgument(f"--cluster-domain: {domain!r}: {fault}")
+    return ClusterDns(servers=found, domain=domain)
 
 
 def parse_header(text: str) -> tuple[str, str]:

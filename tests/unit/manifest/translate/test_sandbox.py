@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from tests.support.manifests import HOST, container_of, sandbox_of
 
 from podyard.cri import api
 from podyard.manifest.model import Pod
-from podyard.manifest.translate import hosts_file, pod_hash, sandbox_hash
+from podyard.manifest.translate import ClusterDns, hosts_file, pod_hash, sandbox_config, sandbox_hash
 
 MakePod = Callable[..., Pod]
 
@@ -82,6 +83,33 @@ def test_dns_is_the_hosts_with_the_pods_on_top(
 ) -> None:
     expected = api.DNSConfig(servers=servers, searches=searches, options=options)
     assert sandbox_of(make_pod(spec)).dns_config == expected
+
+
+CLUSTER = (["10.96.0.10"], ["default.svc.x.local", "svc.x.local", "x.local", "b.example", "c.example"], ["ndots:5"])
+HOSTS = (["192.0.2.53"], ["b.example", "c.example"], ["ndots:2", "rotate"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("", CLUSTER),
+        ("dnsPolicy: ClusterFirst\nhostNetwork: true", HOSTS),
+        ("dnsPolicy: ClusterFirstWithHostNet\nhostNetwork: true", CLUSTER),
+        ("dnsPolicy: ClusterFirstWithHostNet", CLUSTER),
+        ("dnsPolicy: Default", HOSTS),
+        ("dnsPolicy: None\ndnsConfig: {nameservers: [192.0.2.1]}", (["192.0.2.1"], [], [])),
+        ("dnsConfig: {options: [{name: ndots, value: '2'}]}", (*CLUSTER[:2], ["ndots:2"])),
+    ],
+)
+def test_dns_is_the_clusters_where_there_is_one(
+    make_pod: MakePod, spec: str, expected: tuple[list[str], list[str], list[str]]
+) -> None:
+    dns = ClusterDns(servers=("10.96.0.10",), domain="x.local")
+    config = sandbox_config(make_pod(spec), replace(HOST, cluster_dns=dns), log_directory="/logs").dns_config
+    assert (list(config.servers), list(config.searches), list(config.options)) == expected
+    nameless = replace(HOST, cluster_dns=replace(dns, domain=""))
+    config = sandbox_config(make_pod(spec), nameless, log_directory="/logs").dns_config
+    assert not any(name.endswith("x.local") for name in config.searches)
 
 
 def test_host_ports_are_mapped_and_the_others_only_noted(make_pod: MakePod) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from podyard.errors import InvalidArgument
+from podyard.manifest.translate import ClusterDns
 from podyard.node.cluster import flags
 from podyard.node.cluster.node_object import NodeFacts, Settings, Taint, conditions, node_object, node_status
 from podyard.node.machine import Machine
@@ -79,6 +80,15 @@ def test_labels_that_are_none(text: str) -> None:
 def test_taints_that_are_none(text: str) -> None:
     with pytest.raises(InvalidArgument, match="--register-with-taints"):
         flags.parse_taints(text)
+
+
+def test_the_clusters_name_servers() -> None:
+    assert flags.parse_dns("10.96.0.10, fd00::a", "cluster.local") == ClusterDns(
+        servers=("10.96.0.10", "fd00::a"), domain="cluster.local"
+    )
+    for servers, domain in (("x", ""), ("10.96.0.10", "_x")):
+        with pytest.raises(InvalidArgument, match="--cluster-d"):
+            flags.parse_dns(servers, domain)
 
 
 def test_names_and_headers() -> None:
