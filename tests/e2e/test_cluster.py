@@ -196,7 +196,7 @@ async def test_a_node_through_its_life(
     node.start(*options)
     await until(node, cluster, lambda: not cluster.has("pods", "old", "default"))
     assert {name: container_id(cluster, name) for name in before} == before
-    assert cluster.get("leases", "n", "kube-node-lease")["spec"]["renewTime"] > renewed
+    await until(node, cluster, lambda: cluster.get("leases", "n", "kube-node-lease")["spec"]["renewTime"] > renewed)
     changes = cluster.store.since(cluster.store.oldest)
     *_, last = [change.found["status"] for change in changes if change.key == ("pods", "default", "old")]
     assert last["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 137

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MEMORY_LEAST = 100 << 20
-"""Bytes: memory.available."""
+"""memory.available, in bytes; this and the next three are a kubelet's hard thresholds."""
 DISK_LEAST = 0.10
-"""Shares of what there is: nodefs.available,"""
+"""nodefs.available, as a share of what there is."""
 IMAGE_DISK_LEAST = 0.15
-"""imagefs.available,"""
+"""imagefs.available, as a share."""
 INODES_LEAST = 0.05
-"""nodefs.inodesFree and imagefs.inodesFree,"""
+"""nodefs.inodesFree and imagefs.inodesFree, as a share."""
 PIDS_LEAST = 0.01
-"""and pid.available, which a kubelet does not watch unless it is told to."""
+"""pid.available, as a share. A kubelet does not watch it unless it is told to."""
 
 TRANSITION = 300.0
 """Seconds for which a pressure is still told after it was seen last, so that it does not come and go."""
@@ -41,9 +41,9 @@ class Signals:
     image_fs: FileSystem | None
     """Where the runtime keeps images; None where that is not known."""
     pids: int
-    """How many tasks there are,"""
+    """How many tasks there are."""
     pids_limit: int
-    """and can be."""
+    """How many there can be."""
 
 
 def read_signals(pod_root: Path, image_root: Path | None) -> Signals:
