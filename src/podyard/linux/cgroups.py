@@ -77,7 +77,8 @@ def lost_oom_kills(cgroup: str) -> int:
     for _ in range(KILL_RETRIES if total else 0):
         before = total
         try:
-            below = [f"{cgroup}/{entry.name}" for entry in os.scandir(ROOT / cgroup.lstrip("/")) if entry.is_dir()]
+            with os.scandir(ROOT / cgroup.lstrip("/")) as entries:
+                below = [f"{cgroup}/{entry.name}" for entry in entries if entry.is_dir()]
         except FileNotFoundError:
             return 0
         lost = max(before - sum(oom_kills(child) for child in below), 0)
