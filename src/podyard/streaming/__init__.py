@@ -5,7 +5,6 @@
     server.py       the port: one connection is a request, an upgrade and a session
     request.py      the HTTP request, and which subprotocol it gets
     tls.py          TLS with a given certificate, or with podyard's own
-    selfsigned.py   that one: made, kept, renewed
     link.py         a connection's bytes, with back-pressure both ways
     session.py      what all sessions have: channels
     spdy.py         sessions over SPDY/3.1

@@ -15,7 +15,8 @@ from tests.unit.streaming.serving import command, serving
 
 from podyard.client.streams import Transport, Wanted, open_session
 from podyard.errors import ConfigError, PodyardError
-from podyard.streaming import StreamingServer, selfsigned
+from podyard.streaming import StreamingServer
+from podyard.tls import selfsigned
 
 
 def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:

@@ -1,4 +1,4 @@
-"""The certificate that podyard makes for its streaming server where it is given none.
+"""The certificate that podyard makes for a server of its own where it is given none.
 
 Certificate and key are in one file, so that no crash leaves a certificate with another's key.
 """
@@ -31,11 +31,13 @@ _DNS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{,252}")
 class SelfSignedPair:
     """A self-signed certificate for some addresses, in a file that only its owner can read.
 
-    ``addresses``: IP addresses that it is valid for, besides the host's name and "localhost".
+    ``addresses``: IP addresses that it is valid for, besides the host's name and "localhost". ``settings``: what
+    messages name for giving another.
     """
 
-    def __init__(self, path: Path, addresses: Sequence[str]) -> None:
+    def __init__(self, path: Path, addresses: Sequence[str], settings: str) -> None:
         self.cert = self.key = path
+        self._settings = settings
         self._addresses = frozenset(addresses)
         self._until: datetime | None = None
 
@@ -51,8 +53,7 @@ class SelfSignedPair:
             from cryptography import x509
         except ImportError as error:
             raise ConfigError(
-                "streaming.tls without streaming.tls_cert needs the package cryptography: install it, or set "
-                "streaming.tls_cert and streaming.tls_key"
+                f"making a certificate needs the package cryptography: install it, or give one ({self._settings})"
             ) from error
         try:
             found = x509.load_pem_x509_certificate(self.cert.read_bytes())
@@ -116,7 +117,7 @@ class SelfSignedPair:
                 file.write(content)
             new.replace(self.cert)
         except OSError as error:
-            raise translate(error, f"writing the streaming server's certificate to {self.cert}") from error
+            raise translate(error, f"writing the certificate to {self.cert}") from error
 
 
 def _host_name() -> str:
