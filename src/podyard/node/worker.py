@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
-from podyard.errors import AlreadyExists, Cancelled, EndpointError, PodyardError
+from podyard.errors import AlreadyExists, PodyardError
 from podyard.manifest.model import Pod
 from podyard.node.status import Record
 from podyard.pods import Board, PodEngine, PodEvent, PodView, Waiting
+from podyard.pods.patience import is_away
 from podyard.pods.restarts import BackOff, BackOffPolicy
 from podyard.pods.supervise import Pause
 
@@ -134,11 +135,11 @@ class Worker:
                 ended = await self._engine.keep(
                     pod, owned=self._owned, on_event=self._tell, board=self.board, pause=self._pause
                 )
-            except (EndpointError, Cancelled) as error:
-                self._say(f"waiting for the runtime: {error}")
-                await asyncio.sleep(AWAY_POLL)
-                continue
             except PodyardError as error:
+                if is_away(error):
+                    self._say(f"waiting for the runtime: {error}")
+                    await asyncio.sleep(AWAY_POLL)
+                    continue
                 reason = "NameTaken" if isinstance(error, AlreadyExists) else "FailedToStart"
                 self.failure = Waiting(reason, str(error))
                 wait = max(waits.wait(time.time(), time.time()), AWAY_POLL)

@@ -25,7 +25,7 @@ from podyard.pods.folders import PodFolder
 from podyard.pods.images import Images, PullPolicy
 from podyard.pods.mounts import Mounts
 from podyard.pods.objects import Objects, held
-from podyard.pods.patience import in_thread
+from podyard.pods.patience import in_thread, is_away
 from podyard.pods.projections import Projections
 from podyard.pods.steps import Steps
 from podyard.pods.stopping import stop_container
@@ -109,10 +109,7 @@ class Launcher:
         await in_thread(_write_hosts, self.folder, text)
 
     async def launch(self, container: Container, attempt: int) -> str:
-        """Make and start one attempt at a container, and run its postStart hook; its id.
-
-        A container whose hook fails is stopped again.
-        """
+        """Make and start one attempt at a container; its id. Raises as ``start`` does, and what making it raises."""
         name, reason = container.name, self.board.reason
         for image, policy in self._images_of(container):
             if image not in self._images:
@@ -124,13 +121,33 @@ class Launcher:
             with reason(name, "CreateContainerError"):
                 container_id = await self._client.runtime.create_container(self.sandbox_id, config, self._sandbox)
             note.detail = container_id[:12]
+        await self.start(container, container_id)
+        return container_id
+
+    async def start(self, container: Container, container_id: str) -> None:
+        """Start a container that is made, and run its postStart hook. One whose hook fails is stopped again."""
+        name, reason = container.name, self.board.reason
         with reason(name, "RunContainerError"), self._steps.step("starting the container", name):
             await self._client.runtime.start_container(container_id)
         if container.lifecycle.post_start is not None:
             with reason(name, "PostStartHookError"), self._steps.step("running the postStart hook of", name):
                 await self._post_start(container, container.lifecycle.post_start, container_id)
         self.board.runs(name)
-        return container_id
+
+    async def go_on(self, container: Container, container_id: str) -> None:
+        """Start a container that a start made which was cut off: the attempt is the same one, since it never ran.
+
+        Raises as ``start`` does. One that the endpoint does not start, and leaves as it was, is removed, so that the
+        attempt can be made anew.
+        """
+        try:
+            await self.start(container, container_id)
+        except PodyardError as error:
+            if not is_away(error):
+                status = (await self._client.runtime.container_status(container_id)).status
+                if status.state == api.CONTAINER_CREATED:
+                    await self._client.runtime.remove_container(container_id)
+            raise
 
     async def stop(self, container: Container, container_id: str, grace: int) -> None:
         """Stop a container that runs, its preStop hook first. ``grace``: seconds."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from podyard.client import Client
 from podyard.cri import api
-from podyard.errors import Cancelled, DeadlineExceeded, Unavailable
+from podyard.errors import Cancelled, DeadlineExceeded, PodyardError, RegistryUnavailable, Unavailable
 
 ABSENCE = 120.0
 """Seconds for which an endpoint may be away: a restart takes much less."""
@@ -21,6 +21,11 @@ VOLUME_LIMIT = 120.0
 """Seconds for the host side of volumes: a hung network file system must not hang more than this."""
 
 T = TypeVar("T")
+
+
+def is_away(error: PodyardError) -> bool:
+    """Whether an endpoint has ended, ends, or has just been started: what was asked of it has not failed."""
+    return isinstance(error, (Unavailable, Cancelled)) and not isinstance(error, RegistryUnavailable)
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:

@@ -110,13 +110,24 @@ class Start:
                     raise
             await asyncio.sleep(self._patience)
 
+    async def _begin(self, container: Container, found: api.Container | None) -> tuple[str, int]:
+        """The id and the number of the attempt that is there, started if it never was; else of a new one."""
+        if found is None:
+            return await self._launch(container, 0), 0
+        attempt = found.metadata.attempt
+        if found.state == api.CONTAINER_CREATED:
+            await self._launcher.go_on(container, found.id)
+        elif found.state not in (api.CONTAINER_RUNNING, api.CONTAINER_EXITED):
+            attempt += 1
+            return await self._launch(container, attempt), attempt
+        return found.id, attempt
+
     async def _run_sidecar(self, container: Container, back_off: BackOff, found: api.Container | None) -> None:
         """Start a sidecar. One with a startup probe is waited for, and started again until that succeeds.
 
         ``found``: the attempt that is there.
         """
-        found, attempt = _begun(found)
-        container_id = await self._launch(container, attempt) if found is None else found.id
+        container_id, attempt = await self._begin(container, found)
         while container.startup_probe is not None:
             status = await self._started_or_ended(container, container_id)
             if status is None:
@@ -145,9 +156,8 @@ class Start:
 
         ``found``: the attempt that is there. Raises FailedPrecondition when it has failed for good.
         """
-        found, attempt = _begun(found)
         ended_before = found is not None and found.state == api.CONTAINER_EXITED
-        container_id = await self._launch(container, attempt) if found is None else found.id
+        container_id, attempt = await self._begin(container, found)
         while True:
             began = time.monotonic()
             status = await until_ended(self._client, container_id)
@@ -188,12 +198,3 @@ async def last_attempts(client: Client, sandbox_id: str) -> dict[str, api.Contai
         container.metadata.name: container
         for container in sorted(containers, key=lambda container: container.metadata.attempt)
     }
-
-
-def _begun(found: api.Container | None) -> tuple[api.Container | None, int]:
-    """The attempt that is there if it was ever started, and its number, else that of the next one."""
-    if found is None:
-        return None, 0
-    if found.state in (api.CONTAINER_RUNNING, api.CONTAINER_EXITED):
-        return found, found.metadata.attempt
-    return None, found.metadata.attempt + 1

@@ -13,10 +13,11 @@ from podyard.cri import api
 from podyard.errors import NotFound, PodyardError
 from podyard.manifest.model import Container, Pod, is_sidecar
 from podyard.manifest.translate import kind_of
+from podyard.pods.board import Waiting
 from podyard.pods.changes import Changes
 from podyard.pods.cleanup import discard_attempt
 from podyard.pods.launch import Launcher
-from podyard.pods.patience import in_thread, patiently
+from podyard.pods.patience import in_thread, is_away, patiently
 from podyard.pods.prober import Prober
 from podyard.pods.projections import REFRESH
 from podyard.pods.restarts import BackOff, BackOffPolicy, starts_again
@@ -145,11 +146,10 @@ class Supervisor:
     async def _look_at(self, container: Container, last: api.Container | None) -> bool:
         """Start a container again if it is time. Whether it has ended for good."""
         if last is not None and last.state == api.CONTAINER_RUNNING:
+            self._due.pop(container.name, None)
             return False
         # One that is missing, was never started, or cannot be told apart counts as failed just now.
-        attempt, exit_code, finished_at = 0, 1, time.time()
-        if last is not None:
-            attempt = last.metadata.attempt + 1
+        exit_code, finished_at = 1, time.time()
         if last is not None and last.state == api.CONTAINER_EXITED:
             try:
                 status = (await patiently(lambda: self._client.runtime.container_status(last.id))).status
@@ -160,8 +160,7 @@ class Supervisor:
             if status.id in self._board.unhealthy:
                 exit_code = exit_code or 1
         kind, policy = kind_of(self._launcher.pod, container), self._launcher.pod.spec.restart_policy
-        has_run = last is not None and last.state != api.CONTAINER_CREATED
-        if has_run and not starts_again(policy, kind, exit_code):
+        if _has_run(last) and not starts_again(policy, kind, exit_code):
             return True
         now = time.time()
         if container.name not in self._due:
@@ -169,11 +168,11 @@ class Supervisor:
             self._due[container.name] = now + wait
             if wait:
                 self._board.backs_off(container.name, wait)
-            if last is not None:
+            if _has_run(last):
                 self._steps.tell("starting again", container.name, detail=f"in {wait:.0f} s" if wait else "at once")
         if self._due[container.name] <= now:
             del self._due[container.name]
-            await self._start(container, attempt, last)
+            await self._start(container, last)
         return False
 
     def _report(self, status: api.ContainerStatus) -> None:
@@ -184,24 +183,34 @@ class Supervisor:
         state: Literal["failed", "done"] = "failed" if status.exit_code else "done"
         self._steps.tell("running the container", status.metadata.name, state, detail=text)
 
-    async def _start(self, container: Container, attempt: int, last: api.Container | None) -> None:
+    async def _start(self, container: Container, last: api.Container | None) -> None:
         try:
-            if last is not None and last.state != api.CONTAINER_EXITED:
-                await self._client.runtime.stop_container(last.id, self._grace)
-            if attempt > 1:
-                await discard_attempt(self._client, self._launcher, container.name, attempt - 2)
-            self._launcher.forget_images(container)
-            await self._launcher.launch(container, attempt)
-            if last is None:
+            if last is not None and last.state == api.CONTAINER_CREATED:
+                await self._launcher.go_on(container, last.id)
+            else:
+                await self._launch(container, last)
+            if last is None or not _has_run(last):
                 # Waits before the first start count for themselves.
                 self._waits[container.name] = BackOff(self._back_off)
             else:
                 self._board.unhealthy.discard(last.id)
         except PodyardError as error:
             # The next look finds the container ended, or missing, and waits longer.
-            if self._board.waiting[container.name].reason == "CreateContainerConfigError":
+            if is_away(error):
+                self._due[container.name] = time.time()  # the container did not fail
+            elif self._board.waiting.get(container.name, Waiting()).reason == "CreateContainerConfigError":
                 self._waits[container.name].start_over()  # what it lacks may be there at any time
             self._steps.tell("starting again", container.name, "failed", detail=str(error))
+
+    async def _launch(self, container: Container, last: api.Container | None) -> None:
+        """Start the attempt after the last one."""
+        attempt = 0 if last is None else last.metadata.attempt + 1
+        if last is not None and last.state != api.CONTAINER_EXITED:
+            await self._client.runtime.stop_container(last.id, self._grace)
+        if attempt > 1:
+            await discard_attempt(self._client, self._launcher, container.name, attempt - 2)
+        self._launcher.forget_images(container)
+        await self._launcher.launch(container, attempt)
 
     async def _stop_sidecars(self) -> None:
         """In reverse: one may need those before it."""
@@ -211,3 +220,8 @@ class Supervisor:
             if is_sidecar(container) and found is not None and found.state == api.CONTAINER_RUNNING:
                 with self._steps.step("stopping the sidecar", container.name):
                     await self._launcher.stop(container, found.id, self._grace)
+
+
+def _has_run(last: api.Container | None) -> bool:
+    """Whether an attempt was started at all."""
+    return last is not None and last.state != api.CONTAINER_CREATED

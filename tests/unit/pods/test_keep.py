@@ -190,7 +190,7 @@ async def test_a_container_that_was_made_and_never_started_is_started_whatever_t
     runtime.container("main").state = api.CONTAINER_CREATED
     runtime.exits["main"] = [0]
     assert await asyncio.wait_for(engine.keep(pod, owned=lambda view: True), 10)
-    assert runtime.container("main", 1).exit_code == 0
+    assert [(one.metadata.attempt, one.exit_code) for one in runtime.containers.values()] == [(0, 0)]
 
 
 async def test_a_start_that_was_given_up_and_came_to_pass_all_the_same_leaves_no_second_pod(

@@ -157,14 +157,50 @@ async def test_what_cannot_be_started_is_tried_again(runtime: Any, engine: PodEn
     assert runtime.container("main", 1).exit_code == 0
 
 
-async def test_a_container_left_created_is_replaced(
-    runtime: Any, client: Client, engine: PodEngine, make_pod: MakePod
-) -> None:
+async def test_a_container_left_created_is_started(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
     pod = make_pod("restartPolicy: OnFailure")
     running = await engine.run(pod)
     runtime.container("main").state = api.CONTAINER_CREATED
     runtime.exits["main"] = [0]
     await engine.supervise(pod, running)
+    assert [(one.metadata.attempt, one.exit_code) for one in runtime.containers.values()] == [(0, 0)]
+    assert runtime.calls.count("CreateContainer main") == 1
+
+
+async def test_a_container_left_created_that_cannot_be_started_is_made_anew(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    pod = make_pod("restartPolicy: OnFailure")
+    running = await engine.run(pod)
+    runtime.container("main").state = api.CONTAINER_CREATED
+    runtime.fails["StartContainer main"] = InvalidArgument("injected")
+    runtime.exits["main"] = [0]
+
+    def watch(event: PodEvent) -> None:
+        if (event.step, event.state) == ("starting again", "failed"):
+            runtime.fails.clear()
+
+    await engine.supervise(pod, running, watch)
+    assert runtime.calls.count("RemoveContainer main/0") == 1
+    assert [(one.metadata.attempt, one.exit_code) for one in runtime.containers.values()] == [(0, 0)]
+
+
+async def test_a_start_that_found_the_runtime_away_is_repeated_without_a_wait(
+    runtime: Any, client: Client, make_pod: MakePod, tmp_path: Path
+) -> None:
+    engine = PodEngine(client, tmp_path / "own", log_root=tmp_path / "logs", back_off=BackOffPolicy(first=3600), poll=0)
+    runtime.exits["main"] = [1, 0]
+    pod = make_pod("restartPolicy: OnFailure")
+    running, events = await engine.run(pod), list[PodEvent]()
+    runtime.fails["CreateContainer main"] = Unavailable("injected")
+
+    def watch(event: PodEvent) -> None:
+        events.append(event)
+        if (event.step, event.state) == ("starting again", "failed"):
+            runtime.fails.clear()
+
+    await asyncio.wait_for(engine.supervise(pod, running, watch), 10)
+    assert any("injected" in event.detail for event in events)
     assert runtime.container("main", 1).exit_code == 0
 
 
