@@ -121,7 +121,10 @@ async def kill(launch: Launch, tool: subprocess.Popen[bytes]) -> int | None:
         command = int(launch.pid_file.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
-    pending = [command, *(pid for pid in cgroups.processes(launch.cgroup) if _session(pid) == command)]
+    # Its session may be that of a process which the OCI runtime had between the two, and which has ended.
+    session = _session(command)
+    others = cgroups.processes(launch.cgroup) if session not in {0, os.getsid(0)} else []
+    pending = [command, *(pid for pid in others if _session(pid) == session)]
     while pending:
         pid = pending.pop()
         with contextlib.suppress(OSError):
