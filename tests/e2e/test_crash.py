@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from tests.support.host import snapshot
 from tests.support.images import Images
 from tests.support.patience import PATIENCE
 from tests.support.pods import WAIT_LIMIT, Kit
-from tests.support.servers import Podyard
+from tests.support.servers import CGROUP_DRIVER, OCI_RUNTIME, Podyard
 
 from podyard.client import Client
 from podyard.cri import api
@@ -115,6 +116,48 @@ async def test_sigterm_ends_podyard_and_no_container(own: Podyard, images: Image
         own.spawn()
         await own.ready()
         assert (await kit.status(container_id)).state == api.CONTAINER_RUNNING
+        await kit.close()
+
+
+SLOW_START = """#!/bin/sh
+# The first start of the container that is named in "slow" is over only while a second one is under way.
+case "$*" in *" start $(cat {folder}/slow)")
+    if mkdir {folder}/first; then
+        while [ ! -e {folder}/second ]; do sleep 0.02; done
+        {runtime} "$@"
+        touch {folder}/over
+        exit
+    fi
+    touch {folder}/second
+    while [ ! -e {folder}/over ]; do sleep 0.02; done
+esac
+exec {runtime} "$@"
+"""
+
+
+async def test_a_start_that_outlives_podyard_is_no_failure(own: Podyard, images: Images) -> None:
+    slow, runtime = own.folder / "slow-runtime", OCI_RUNTIME or "runc"
+    slow.write_text(SLOW_START.format(folder=own.folder, runtime=shutil.which(runtime)))
+    slow.chmod(0o755)
+    (own.folder / "slow").touch()
+    own.settings["runtime"] = {"candidates": [str(slow)], "cgroup_driver": CGROUP_DRIVER}
+    own.configure()
+    await restart(own)
+    async with connected(own, images) as kit:
+        container_id = await kit.create(await kit.sandbox(), ["sleep", "1000"])
+        (own.folder / "slow").write_text(container_id)
+        starting = asyncio.create_task(kit.client.runtime.start_container(container_id))
+        async with asyncio.timeout(WAIT_LIMIT):
+            while not (own.folder / "first").exists():
+                await asyncio.sleep(0.02)
+        own.kill()
+        with pytest.raises(PodyardError):
+            await starting
+        await restart(own)
+        assert (own.folder / "over").exists()
+        status = await kit.status(container_id)
+        assert (status.state, status.reason) == (api.CONTAINER_RUNNING, "")
+        assert await kit.exec(container_id, "echo", "alive") == "alive\n"
         await kit.close()
 
 

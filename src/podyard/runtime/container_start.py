@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from podyard.errors import NotFound, PodyardError
+from podyard.errors import Internal, NotFound, PodyardError
 from podyard.lifecycle import containers
 from podyard.oci.monitor import CREATE_LIMIT
+from podyard.oci.runtime import OciRuntime
 from podyard.operations import Operation, Step
 from podyard.runtime import container_restore
 from podyard.runtime.context import Context, now
@@ -58,7 +59,7 @@ class StartContainer(Operation[None]):
             if containers.is_to_be_restored(record):
                 record = await container_restore.restore(self.context, entry)
             elif await runtime.state(self.subject) == "created":
-                await runtime.start(self.subject)
+                await self._start_process(runtime)
         except PodyardError as error:
             self.context.store.save_container(containers.start_failed(entry.record, error, now()))
             self.context.watcher.on_exit(self.subject)
@@ -67,3 +68,14 @@ class StartContainer(Operation[None]):
             self.context.store.save_container(containers.started(record, began))
         else:
             self.context.watcher.watch(self.context.store.save_container(containers.started(record, began)))
+
+    async def _start_process(self, runtime: OciRuntime) -> None:
+        """Let the process go on. Raises Internal with the OCI runtime's words.
+
+        The OCI runtime that an earlier podyard called outlives it, and may be quicker than the one called now.
+        """
+        try:
+            await runtime.start(self.subject)
+        except Internal:
+            if not self.repeated or await runtime.state(self.subject) == "created":
+                raise
