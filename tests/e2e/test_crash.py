@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -136,20 +136,13 @@ exec {runtime} "$@"
 
 
 async def test_a_start_that_outlives_podyard_is_no_failure(own: Podyard, images: Images) -> None:
-    slow, runtime = own.folder / "slow-runtime", OCI_RUNTIME or "runc"
-    slow.write_text(SLOW_START.format(folder=own.folder, runtime=shutil.which(runtime)))
-    slow.chmod(0o755)
     (own.folder / "slow").touch()
-    own.settings["runtime"] = {"candidates": [str(slow)], "cgroup_driver": CGROUP_DRIVER}
-    own.configure()
-    await restart(own)
+    await use_runtime(own, SLOW_START)
     async with connected(own, images) as kit:
         container_id = await kit.create(await kit.sandbox(), ["sleep", "1000"])
         (own.folder / "slow").write_text(container_id)
         starting = asyncio.create_task(kit.client.runtime.start_container(container_id))
-        async with asyncio.timeout(WAIT_LIMIT):
-            while not (own.folder / "first").exists():
-                await asyncio.sleep(0.02)
+        await until((own.folder / "first").exists)
         own.kill()
         with pytest.raises(PodyardError):
             await starting
@@ -159,6 +152,56 @@ async def test_a_start_that_outlives_podyard_is_no_failure(own: Podyard, images:
         assert (status.state, status.reason) == (api.CONTAINER_RUNNING, "")
         assert await kit.exec(container_id, "echo", "alive") == "alive\n"
         await kit.close()
+
+
+SLOW_CREATE = """#!/bin/sh
+# Once there is "slow", the first container is made only when there is "go", too.
+case "$*" in *" create "*)
+    if [ -e {folder}/slow ] && mkdir {folder}/first; then
+        while [ ! -e {folder}/go ]; do sleep 0.02; done
+    fi
+esac
+exec {runtime} "$@"
+"""
+
+
+async def test_a_container_whose_making_outlives_podyard_is_taken_away(own: Podyard, images: Images) -> None:
+    await use_runtime(own, SLOW_CREATE)
+    async with connected(own, images) as kit:
+        sandbox_id = await kit.sandbox()
+        before = snapshot()
+        (own.folder / "slow").touch()
+        creating = asyncio.create_task(kit.create(sandbox_id, ["sleep", "1000"], name="main"))
+        await until((own.folder / "first").exists)
+        own.kill()
+        with pytest.raises(PodyardError):
+            await creating
+        await restart(own)
+        (own.folder / "go").touch()
+
+        def left() -> list[str]:
+            found = snapshot().added_since(before).get("processes", [])
+            return [line for line in found if str(own.folder) in line and "podyard serve" not in line]
+
+        await until(lambda: not left())
+        assert (await kit.status(await kit.start(sandbox_id, ["sleep", "1000"], name="main"))).reason == ""
+        await kit.close()
+
+
+async def until(what: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_LIMIT):
+        while not what():
+            await asyncio.sleep(0.02)
+
+
+async def use_runtime(server: Podyard, script: str) -> None:
+    """Let podyard use an OCI runtime that goes through a script."""
+    path = server.folder / "slow-runtime"
+    path.write_text(script.format(folder=server.folder, runtime=shutil.which(OCI_RUNTIME or "runc")))
+    path.chmod(0o755)
+    server.settings["runtime"] = {"candidates": [str(path)], "cgroup_driver": CGROUP_DRIVER}
+    server.configure()
+    await restart(server)
 
 
 async def life(kit: Kit, name: str) -> None:
