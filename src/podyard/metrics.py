@@ -34,7 +34,8 @@ def text(metrics: Iterable[Metric]) -> str:
             known = metric.name
             lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
         labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in metric.labels)
-        lines.append(f"{metric.name}{f'{{{labels}}}' if labels else ''} {_number(metric.value)}")
+        made = "" if metric.at is None else f" {metric.at}"
+        lines.append(f"{metric.name}{f'{{{labels}}}' if labels else ''} {_number(metric.value)}{made}")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -147,7 +147,7 @@ async def test_a_node_through_its_life(
     bind("old")
     node.write("own", OWN % images.busybox)
     options = ("--kubeconfig", str(tmp_path / "config"), "--node-name", "n", "--node-labels", "disk=fast")
-    options += ("--cluster-dns", "10.96.0.10", "--cluster-domain", "cluster.local")
+    options += ("--cluster-dns", "10.96.0.10", "--cluster-domain", "cluster.local", "--port", "0")
     node.start(*options, "--register-with-taints", "dedicated=ci:NoSchedule")
 
     await until(node, cluster, lambda: node_ready(cluster) == "True")

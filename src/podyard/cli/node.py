@@ -37,12 +37,18 @@ VERSIONS = "v1,v1alpha2"
 @click.option("--max-pods", type=click.IntRange(1), metavar="N", help="How many Pods the node takes; by default 110.")
 @click.option("--cluster-dns", "dns", default="", metavar="IP,...", help="The cluster's name servers, for Pods.")
 @click.option("--cluster-domain", "domain", default="", metavar="NAME", help="The cluster's domain.")
+@click.option("--address", default="0.0.0.0", show_default=True, metavar="IP", help="Where the node's API listens.")
+@click.option("--port", type=click.IntRange(0, 65535), default=10250, show_default=True, help="Its port; 0 for any.")
+@click.option("--tls-cert-file", "certificate", type=PATH, metavar="FILE", help="Its certificate; else one is made.")
+@click.option("--tls-private-key-file", "key", type=PATH, metavar="FILE", help="That certificate's key.")
+@click.option("--client-ca-file", "authorities", type=PATH, metavar="FILE", help="Who signs its clients' certificates.")
+@click.option("--anonymous-healthz", is_flag=True, help="Let anybody ask its /healthz.")
 @click.option("--container-runtime-endpoint", "runtime", metavar="ENDPOINT", help="The runtime's socket.")
 @click.option("--image-service-endpoint", "images", metavar="ENDPOINT", help="The image service's, if another.")
 @click.option(
     "--versions", default=VERSIONS, show_default=True, metavar="LIST", help="CRI versions that may be spoken."
 )
-@click.option("--api-socket", type=PATH, metavar="PATH", help="The node's own API; by default beside the pods' files.")
+@click.option("--api-socket", type=PATH, metavar="PATH", help="Its API for root; by default beside the pods' files.")
 @click.option("--log-level", type=click.Choice(("debug", "info", "warning", "error")), default="info")
 def command(
     *,
@@ -56,6 +62,12 @@ def command(
     max_pods: int | None,
     dns: str,
     domain: str,
+    address: str,
+    port: int,
+    certificate: Path | None,
+    key: Path | None,
+    authorities: Path | None,
+    anonymous_healthz: bool,
     runtime: str | None,
     images: str | None,
     versions: str,
@@ -71,12 +83,19 @@ def command(
     ends the agent; the Pods go on, and the next agent finds them.
 
     The versions of the CRI are chosen at the start. When none can be spoken, nothing is started, no node is
-    registered, and the exit code is 8. The API (GET /pods, /healthz, /readyz) is for root alone.
+    registered, and the exit code is 8.
+
+    The API on a unix socket (GET /pods, /healthz, /readyz) is for root alone. A kubelet's API, for kubectl logs, exec,
+    attach, port-forward, cp and top, is served over TLS where somebody can be let in: with a kubeconfig the API server
+    says who a token belongs to and what each user may do; with --client-ca-file alone, whoever has a certificate of
+    those authorities may do everything. Without either, the port stays closed.
     """
     if manifests is None and not url and kubeconfig is None:
         raise InvalidArgument(
             "say where the Pods are: --pod-manifest-path DIR, --manifest-url URL or --kubeconfig FILE"
         )
+    if (certificate is None) != (key is None):
+        raise InvalidArgument("--tls-cert-file and --tls-private-key-file go together")
     settings = current()
     for chatty in ("asyncio", "grpc"):
         logging.getLogger(chatty).setLevel(logging.INFO)
@@ -87,6 +106,7 @@ def command(
     from podyard import node
     from podyard.node.cluster import flags
     from podyard.node.cluster.node_object import MAX_PODS, Settings
+    from podyard.node.serving import Serving
     from podyard.pods.engine import LOG_ROOT, ROOT
 
     pod_root = settings.pod_root or ROOT
@@ -103,6 +123,15 @@ def command(
         kubeconfig=kubeconfig,
         dns=flags.parse_dns(dns, domain),
         node=member if kubeconfig is not None else None,
+        serving=Serving(
+            own_certificate=pod_root.parent / "node.pem",
+            address=address,
+            port=port,
+            certificate=certificate,
+            key=key,
+            authorities=authorities,
+            anonymous_health=anonymous_healthz,
+        ),
         runtime_endpoint=runtime or settings.runtime_endpoint,
         # An image endpoint counts only with its own runtime's: a setting elsewhere must not join two runtimes.
         image_endpoint=images or (settings.image_endpoint if runtime is None else None),

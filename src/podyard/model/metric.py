@@ -15,3 +15,5 @@ class Metric:
     help: str
     value: float
     labels: tuple[tuple[str, str], ...] = ()
+    at: int | None = None
+    """When it was made, in milliseconds since 1970; None for now."""

@@ -9,7 +9,7 @@
     render    a Pod as the Kubernetes API writes it;  times: times as it writes them;  wake: waiting for news
     machine   what this machine is;  pressure: what it runs out of
     objects   ConfigMaps and Secrets from several places
-    api       the node's own API
+    api       the node's own API on a unix socket;  serving: over TLS, at a kubelet's paths
     kube      an API server's client;  cluster: the node as a member of a cluster
     run       all of it together
 

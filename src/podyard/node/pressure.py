@@ -48,16 +48,13 @@ class Signals:
 
 def read_signals(pod_root: Path, image_root: Path | None) -> Signals:
     """The signals as they are now. Asks file systems: for a thread. Raises OSError for what cannot be read."""
-    below = pod_root
-    while not below.exists():
-        below = below.parent
     memory = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     tasks = Path("/proc/loadavg").read_text().split()[3].rpartition("/")[2]
     limits = [int(Path("/proc/sys/kernel", name).read_text()) for name in ("pid_max", "threads-max")]
     return Signals(
         memory_available=int(memory["MemAvailable"].split()[0]) << 10,
-        node_fs=_file_system(below),
-        image_fs=_file_system(image_root) if image_root is not None and image_root.exists() else None,
+        node_fs=file_system(pod_root),
+        image_fs=file_system(image_root) if image_root is not None and image_root.exists() else None,
         pids=int(tasks),
         pids_limit=min(limits),
     )
@@ -87,8 +84,13 @@ def _full(name: str, found: FileSystem | None, least: float) -> list[str]:
     return texts
 
 
-def _file_system(path: Path) -> FileSystem:
-    """Some file systems have no fixed number of inodes: 0 of 0."""
+def file_system(path: Path) -> FileSystem:
+    """The file system that ``path`` is or would be on; some have no fixed number of inodes: 0 of 0. For a thread.
+
+    Raises OSError.
+    """
+    while not path.exists():
+        path = path.parent
     state = os.statvfs(path)
     return FileSystem(
         capacity=state.f_blocks * state.f_frsize,

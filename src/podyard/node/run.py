@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from podyard.node.cluster.node_object import Settings
 from podyard.node.cluster.objects import ApiObjects
 from podyard.node.kube import KubeClient, load_kubeconfig
 from podyard.node.objects import FirstOf
+from podyard.node.serving import NodeApi, Serving, serving
 from podyard.node.source import ManifestDirectory
 from podyard.node.url import ManifestUrl
 from podyard.node.wanted import Source
@@ -51,6 +52,9 @@ class Options:
     kubeconfig: Path | None = None
     node: Settings | None = None
     """What the node is in the cluster that the kubeconfig leads to."""
+    serving: Serving | None = None
+    """How the node's own API is served over TLS, where somebody can be let in: an API server says who, or
+    authorities of clients' certificates do."""
 
 
 async def run(options: Options) -> None:
@@ -82,9 +86,14 @@ async def run(options: Options) -> None:
             client, options.pod_root, log_root=options.log_root, objects=FirstOf(places), dns=options.dns
         )
         watch = RuntimeWatch(client)
-        host_ips = (await asyncio.to_thread(read_host)).ips
+        host = await asyncio.to_thread(read_host)
         runtime = (await client.runtime.version()).runtime_name if kube is not None else ""
-        agent = Agent(engine, sources, watch, host_ips=host_ips, runtime=runtime)
+        agent = Agent(engine, sources, watch, host_ips=host.ips, runtime=runtime)
+        port: int | None = None
+        if options.serving is not None and (kube is not None or options.serving.authorities is not None):
+            api = NodeApi(client, engine, agent, options.pod_root, name or host.name, kube)
+            port = await stack.enter_async_context(serving(api, options.serving, host.ips))
+            logger.info("node: API over TLS at %s port %d", options.serving.address, port)
         works = [agent.run(), *([url.run()] if url is not None else [])]
         if kube is not None and objects is not None and options.node is not None:
             cluster = Cluster(
@@ -94,7 +103,7 @@ async def run(options: Options) -> None:
                 agent,
                 watch,
                 objects=objects,
-                settings=options.node,
+                settings=replace(options.node, port=port),
                 pod_root=options.pod_root,
             )
             works.append(cluster.run())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from podyard.client import Client
-from podyard.errors import AlreadyExists, FailedPrecondition, Internal, NotFound
+from podyard.errors import AlreadyExists, FailedPrecondition, Internal, InvalidArgument, NotFound
 from podyard.manifest.model import Pod
 from podyard.manifest.translate import ClusterDns, pod_hash
 from podyard.manifest.translate.labels import MANIFEST_HASH
@@ -23,7 +24,7 @@ from podyard.pods.inventory import Inventory
 from podyard.pods.keep import can_go_on, has_ended, is_of, occupies
 from podyard.pods.launch import Launcher
 from podyard.pods.loglines import LogLine
-from podyard.pods.logs import follow
+from podyard.pods.logs import follow, log_of
 from podyard.pods.objects import ManifestObjects, Objects
 from podyard.pods.patience import patiently
 from podyard.pods.projections import REFRESH
@@ -206,27 +207,27 @@ class PodEngine:
         containers: Sequence[str] = (),
         *,
         following: bool = False,
+        before: bool = False,
         tail: int | None = None,
         since: int | None = None,
-    ) -> AsyncIterator[LogLine]:
+    ) -> AsyncGenerator[LogLine, None]:
         """The log lines of a Pod's containers (all, or those named), ``source`` being the container's name.
 
         ``following``: until the containers have ended or the Pod is stopped; of one that is started again, go on with
-        ``logs`` of the new view. Raises NotFound for a container that the Pod does not have, or that has no log.
+        ``logs`` of the new view. ``before``: of the attempts before the newest ones. Raises what ``log_of`` raises.
         """
-        paths = {}
-        for name in containers or [view.name for view in pod.containers]:
-            path = next((view.log_path for view in pod.containers if view.name == name), None)
-            if path is None:
-                raise NotFound(f"pod {pod.full_name} has no container {name!r} with a log")
-            paths[name] = path
+        if following and before:
+            raise InvalidArgument("an attempt before the last one has ended: there is nothing to follow")
+        names = containers or [view.name for view in pod.containers]
+        paths = {name: log_of(pod, name, before=before) for name in names}
         ids = {view.name: view.id for view in pod.containers}
 
         async def ended(name: str) -> bool:
             return await self._inventory.has_ended(ids[name])
 
-        async for line in follow(paths, ended=ended if following else None, tail=tail, since=since):
-            yield line
+        async with aclosing(follow(paths, ended=ended if following else None, tail=tail, since=since)) as lines:
+            async for line in lines:
+                yield line
 
     async def _remove(self, name: str, namespace: str, grace: int | None, steps: Steps) -> None:
         failures = []

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from podyard.errors import NotFound
 from podyard.pods.loglines import MAX_LINE, LineParser, LogLine
+from podyard.pods.views import PodView
 
 POLL = 0.1
 """Seconds between two looks at a log that is followed."""
@@ -23,6 +24,22 @@ _PIECE = 64 * 1024
 
 Ended = Callable[[str], Awaitable[bool]]
 """Whether nothing more will be written to the log of that name."""
+
+
+def log_of(pod: PodView, name: str, *, before: bool = False) -> Path:
+    """The log of a Pod's container; with ``before`` that of the attempt before its newest one.
+
+    Raises NotFound for a container that the Pod does not have, or that has no such log.
+    """
+    view = next((view for view in pod.containers if view.name == name), None)
+    earlier = next((one for one in pod.earlier if one.name == name), None) if before else None
+    path = view.log_path if view is not None else None
+    if path is None:
+        raise NotFound(f"pod {pod.full_name} has no container {name!r} with a log")
+    if not before:
+        return path
+    # What is not there any more as a container may have left its log, under the name that the kubelet's scheme has.
+    return earlier.log_path if earlier is not None and earlier.log_path is not None else previous(path)
 
 
 def previous(path: Path) -> Path:
@@ -54,7 +71,7 @@ def read_lines(path: Path, *, source: str = "", tail: int | None = None, since: 
 
 async def follow(
     paths: Mapping[str, Path], *, ended: Ended | None = None, tail: int | None = None, since: int | None = None
-) -> AsyncIterator[LogLine]:
+) -> AsyncGenerator[LogLine, None]:
     """The lines of several logs, by the name of each, as they arrive; ``tail`` and ``since`` as for ``read_lines``.
 
     Without ``ended`` it stops at the end of the logs. With it, a log is followed until it has ended and is read to its

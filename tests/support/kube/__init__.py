@@ -4,6 +4,7 @@
     patches    merge patch and strategic merge patch
     pods       what is special about Pods: graceful deletion
     selection  which objects a request is about
+    reviews    who has a token, and who may do what
     server     REST and watch over HTTP or HTTPS, and the faults that a test asks for
 
 It has no controllers, schedulers or admission: a test plays those parts itself.

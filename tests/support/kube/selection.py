@@ -17,6 +17,8 @@ KINDS = {
     "secrets": ("v1", "Secret"),
     "services": ("v1", "Service"),
     "serviceaccounts": ("v1", "ServiceAccount"),
+    "subjectaccessreviews": ("authorization.k8s.io/v1", "SubjectAccessReview"),
+    "tokenreviews": ("authentication.k8s.io/v1", "TokenReview"),
 }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 from tests.support.kube import pods
 from tests.support.kube.patches import merge, strategic_merge
+from tests.support.kube.reviews import REVIEWS, Reviews
 from tests.support.kube.selection import KINDS, parse, seen_as, selected
 from tests.support.kube.store import JsonObject, Key, Refused, Store
 
@@ -38,6 +39,7 @@ class ApiServer:
         self.bookmarks = 0.2
         self.requests: Counter[str] = Counter()
         self.faults: list[tuple[str, Refused, Mapping[str, str]]] = []
+        self.reviews = Reviews()
         self.tokens_asked: list[JsonObject] = []
         self._watches: set[asyncio.Task[Any]] = set()
         self._lists: dict[str, list[JsonObject]] = {}
@@ -123,6 +125,8 @@ class ApiServer:
         resource, namespace, name = key
         if (resource, below) == ("serviceaccounts", "token"):
             return self._token(key, body)
+        if resource in REVIEWS:
+            return self.reviews.answer(resource, body)
         if name:
             raise Refused(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
         named = body.get("metadata", {}).get("name")

@@ -20,7 +20,7 @@ from podyard.errors import (
     Unavailable,
 )
 
-__all__ = ["Transport", "agree", "dial"]
+__all__ = ["Transport", "agree", "dial", "unverified"]
 
 Transport = Literal["auto", "spdy", "websocket"]
 """What to speak. "auto": SPDY/3.1, which all runtimes speak, and WebSocket where a server refuses it."""
@@ -86,7 +86,7 @@ async def dial(url: str, make: Callable[[Target], LinkT]) -> LinkT:
 
 async def _connect(target: Target, link: LinkT) -> LinkT:
     loop = asyncio.get_running_loop()
-    context = _unverified() if target.tls else None
+    context = unverified() if target.tls else None
     try:
         await loop.create_connection(lambda: link, target.host, target.port, ssl=context)
     except OSError as error:
@@ -109,7 +109,7 @@ def _redirected(target: Target, location: str) -> Target:
     return found
 
 
-def _unverified() -> ssl.SSLContext:
+def unverified() -> ssl.SSLContext:
     """TLS as a kubelet uses it here: the certificate is the runtime's own, and the URL came over its trusted socket."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -10,7 +10,7 @@ from typing import cast
 
 from podyard.errors import PodyardError, Unavailable
 
-__all__ = ["Link", "Refused"]
+__all__ = ["Link", "Refused", "keep_alive"]
 
 HOLD = 512 << 10
 """Bytes that may wait for their readers before the connection is read no further."""
@@ -115,7 +115,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=SEND_BUFFER)
-        _keep_alive(transport.get_extra_info("socket"))
+        keep_alive(transport.get_extra_info("socket"))
         self._begin()
 
     def data_received(self, data: bytes) -> None:
@@ -161,7 +161,8 @@ class Link(asyncio.Protocol):
         self.fail(Unavailable(f"{self.peer} refused the session: {refusal}"))
 
 
-def _keep_alive(connection: socket.socket | None) -> None:
+def keep_alive(connection: socket.socket | None) -> None:
+    """Have the kernel notice that the other host has gone."""
     if connection is None or connection.family == socket.AF_UNIX:
         return
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -44,6 +44,8 @@ class Settings:
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: Sequence[Taint] = ()
     max_pods: int = MAX_PODS
+    port: int | None = None
+    """Where the node's own API listens; None where it is not served."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,7 @@ def node_status(settings: Settings, facts: NodeFacts, before: Mapping[str, Any],
             {"type": "Hostname", "address": settings.name},
         ],
         "conditions": conditions(facts, before, now),
+        **({} if settings.port is None else {"daemonEndpoints": {"kubeletEndpoint": {"Port": settings.port}}}),
         "nodeInfo": {
             "machineID": machine.machine_id,
             "systemUUID": machine.system_uuid,

@@ -1,0 +1,177 @@
+"""The node's own API over TLS, at a kubelet's paths."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from podyard.client import Client
+from podyard.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PodyardError,
+    ResourceExhausted,
+    Unavailable,
+    Unimplemented,
+)
+from podyard.node.agent import Agent
+from podyard.node.kube import KubeClient
+from podyard.node.serving.auth import Forbidden, Gate, Unauthenticated
+from podyard.node.serving.figures import Figures
+from podyard.node.serving.logs import Logs
+from podyard.node.serving.pods import NodePods
+from podyard.node.serving.streams import Streams
+from podyard.pods import PodEngine
+from podyard.tls import Certificate, GivenPair, SelfSignedPair
+
+logger = logging.getLogger(__name__)
+
+PORT = 10250
+"""A kubelet's."""
+CLOSE_LIMIT = 2.0
+"""Seconds that answers in flight get when the agent ends."""
+_FILES = "--tls-cert-file and --tls-private-key-file"
+_CONTAINER = "/{namespace}/{pod}/{container}"
+_CONTAINER_OF_UID = "/{namespace}/{pod}/{uid}/{container}"
+_STATUSES: Mapping[type[PodyardError], HTTPStatus] = {
+    Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    InvalidArgument: HTTPStatus.BAD_REQUEST,
+    FailedPrecondition: HTTPStatus.BAD_REQUEST,
+    NotFound: HTTPStatus.NOT_FOUND,
+    ResourceExhausted: HTTPStatus.TOO_MANY_REQUESTS,
+    Unimplemented: HTTPStatus.NOT_IMPLEMENTED,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
+}
+_OTHERWISE = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """How the API is to be served."""
+
+    own_certificate: Path
+    """Where a certificate is kept that podyard makes."""
+    address: str = "0.0.0.0"
+    port: int = PORT
+    """0 for any that is free."""
+    certificate: Path | None = None
+    """A certificate (PEM), with ``key``; None for one of podyard's own."""
+    key: Path | None = None
+    authorities: Path | None = None
+    """Who may sign clients' certificates (PEM); None if none is taken."""
+    anonymous_health: bool = False
+    """Whether anybody may ask /healthz."""
+
+
+@dataclass(frozen=True)
+class NodeApi:
+    """What the API is about. ``node``: the node's name; ``kube``: who knows users, and decides what they may."""
+
+    client: Client
+    engine: PodEngine
+    agent: Agent
+    pod_root: Path
+    node: str
+    kube: KubeClient | None
+
+
+@asynccontextmanager
+async def serving(api: NodeApi, settings: Serving, addresses: Sequence[str]) -> AsyncIterator[int]:
+    """Serve while the block lasts; the port. ``addresses``: the host's, for a certificate of podyard's own.
+
+    Raises ConfigError for files that cannot be used, FailedPrecondition when the port cannot be had.
+    """
+    context = await asyncio.to_thread(_context, settings, addresses)
+    app = web.Application(middlewares=[_door(Gate(api.kube, api.node), anonymous_health=settings.anonymous_health)])
+    app.add_routes(_routes(api))
+    # What follows a log or waits for a command ends with whoever asked for it.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_LIMIT, handler_cancellation=True)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, settings.address, settings.port, ssl_context=context).start()
+        except OSError as error:
+            raise FailedPrecondition(
+                f"cannot listen on {settings.address} port {settings.port} for the node's API: {error.strerror}; see "
+                "--address and --port"
+            ) from error
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def _context(settings: Serving, addresses: Sequence[str]) -> ssl.SSLContext:
+    if settings.certificate is not None and settings.key is not None:
+        pair: GivenPair | SelfSignedPair = GivenPair(settings.certificate, settings.key)
+    else:
+        pair = SelfSignedPair(settings.own_certificate, ["127.0.0.1", "::1", *addresses], _FILES)
+    return Certificate(pair, ssl.TLSVersion.TLSv1_2, _FILES, authorities=settings.authorities).context
+
+
+def _routes(api: NodeApi) -> list[web.RouteDef]:
+    pods = NodePods(api.engine, api.agent)
+    streams = Streams(api.client, pods)
+    figures = Figures(api.client, api.agent, pods, api.pod_root, api.node)
+
+    async def everything(request: web.Request) -> web.Response:
+        return web.json_response(await pods.everything())
+
+    async def running(request: web.Request) -> web.Response:
+        return web.json_response(await pods.running())
+
+    routes = [
+        web.get("/healthz", _healthz),
+        web.get("/pods", everything),
+        web.get("/runningpods", running),
+        web.get("/runningpods/", running),
+        web.get(f"/containerLogs{_CONTAINER}", Logs(api.engine, pods).get),
+        web.get("/stats/summary", figures.summary),
+        web.get("/metrics", figures.metrics),
+        web.get("/metrics/resource", figures.resource),
+        *(web.post(f"/run{path}", streams.run) for path in (_CONTAINER, _CONTAINER_OF_UID)),
+    ]
+    for method in ("GET", "POST"):
+        for path in (_CONTAINER, _CONTAINER_OF_UID):
+            routes.append(web.route(method, f"/exec{path}", streams.exec))
+            routes.append(web.route(method, f"/attach{path}", streams.attach))
+        for path in ("/{namespace}/{pod}", "/{namespace}/{pod}/{uid}"):
+            routes.append(web.route(method, f"/portForward{path}", streams.port_forward))
+    return routes
+
+
+async def _healthz(request: web.Request) -> web.Response:
+    return web.Response(text="ok")
+
+
+def _door(gate: Gate, *, anonymous_health: bool) -> Middleware:
+    """What every request comes through: who may not is sent away, and an error becomes an answer."""
+    unguarded = {"/healthz"} if anonymous_health else set()
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if request.path not in unguarded:
+                certificate = request.get_extra_info("peercert")
+                authorization = request.headers.get("Authorization", "")
+                await gate.admit(request.method, request.path, certificate=certificate, authorization=authorization)
+            return await handler(request)
+        except PodyardError as error:
+            status = next((code for kind, code in _STATUSES.items() if isinstance(error, kind)), _OTHERWISE)
+            if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                logger.warning("%s %s: %s", request.method, request.path, error)
+            return web.Response(status=status, text=f"{error}\n")
+
+    return answer

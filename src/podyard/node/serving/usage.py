@@ -1,0 +1,165 @@
+"""What the machine and its Pods use now: read from the kernel and from the runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from podyard.client import Client
+from podyard.cri import api
+from podyard.errors import PodyardError, translate
+from podyard.manifest.translate import labels
+from podyard.node.pressure import FileSystem, file_system
+
+logger = logging.getLogger(__name__)
+
+SHORTEST = 1.0
+"""Seconds between two readings that a rate is made from; one that is asked for sooner tells the last rate again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineReading:
+    """Times: seconds since 1970. Amounts: bytes, nanoseconds of processor time."""
+
+    time: float
+    started: float
+    cpu: int
+    """On all processors, since the machine started."""
+    memory_total: int
+    memory_used: int
+    """Caches included."""
+    working_set: int
+    """What cannot be reclaimed easily: without the pages of files that were not used lately."""
+    swap_used: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """All that the statistics are made of."""
+
+    machine: MachineReading
+    cpu_rate: int | None
+    """Nanoseconds of processor time in a second, lately; None until two readings were made."""
+    node_fs: FileSystem
+    image_fs: FileSystem | None
+    image_bytes: int
+    """What images take."""
+    pods: Sequence[api.PodSandboxStats]
+    failure: str = ""
+    """Why nothing is known of the Pods; "" when it is."""
+
+
+class UsageReader:
+    """Reads usage; keeps what rates are made from. ``pod_root`` is on the file system that Pods' volumes are on."""
+
+    def __init__(self, client: Client, pod_root: Path) -> None:
+        self._client = client
+        self._pod_root = pod_root
+        self._last: MachineReading | None = None
+        self._rate: int | None = None
+        self._one = asyncio.Lock()
+
+    async def read(self) -> Usage:
+        """Usage now. One reading at a time; a runtime that is away is told as a failure. Raises Internal for a machine
+        that cannot be read."""
+        async with self._one:
+            pods, images, failure = await self._runtime()
+            image_root = Path(images.fs_id.mountpoint) if images is not None and images.fs_id.mountpoint else None
+            try:
+                machine, node_fs, image_fs = await asyncio.to_thread(self._local, image_root)
+            except (OSError, ValueError, KeyError) as error:
+                raise translate(error, "reading what the machine uses") from error
+        return Usage(
+            machine=machine,
+            cpu_rate=self._rated(machine),
+            node_fs=node_fs,
+            image_fs=image_fs,
+            image_bytes=images.used_bytes.value if images is not None else 0,
+            pods=pods,
+            failure=failure,
+        )
+
+    async def _runtime(self) -> tuple[Sequence[api.PodSandboxStats], api.FilesystemUsage | None, str]:
+        try:
+            pods = await self._pods()
+            disks = (await self._client.images.image_fs_info()).image_filesystems
+        except PodyardError as error:
+            return [], None, str(error)
+        return pods, disks[0] if disks else None, ""
+
+    async def _pods(self) -> Sequence[api.PodSandboxStats]:
+        try:
+            return await self._client.runtime.list_pod_sandbox_stats()
+        except PodyardError as error:
+            # Some have no such call; containerd 1.6 fails as a whole for one sandbox without a cgroup of its own.
+            logger.debug("Pods' statistics are made of their containers': %s", error)
+            return by_pod(await self._client.runtime.list_container_stats())
+
+    def _local(self, image_root: Path | None) -> tuple[MachineReading, FileSystem, FileSystem | None]:
+        images = file_system(image_root) if image_root is not None and image_root.exists() else None
+        return read_machine_usage(), file_system(self._pod_root), images
+
+    def _rated(self, now: MachineReading) -> int | None:
+        last = self._last
+        if last is None or now.time < last.time:
+            self._last = now
+        elif now.time - last.time >= SHORTEST:
+            self._rate = max(0, round((now.cpu - last.cpu) / (now.time - last.time)))
+            self._last = now
+        return self._rate
+
+
+def by_pod(containers: Sequence[api.ContainerStats]) -> list[api.PodSandboxStats]:
+    """Containers put together to Pods, of a runtime that does not do so itself: by what their labels say. A Pod is
+    told to use what they use together."""
+    found: defaultdict[tuple[str, str, str], list[api.ContainerStats]] = defaultdict(list)
+    for one in containers:
+        known = one.attributes.labels
+        name = known.get(labels.POD_NAME, "")
+        if name:
+            found[known.get(labels.POD_NAMESPACE, ""), name, known.get(labels.POD_UID, "")].append(one)
+    return [
+        api.PodSandboxStats(
+            attributes=api.PodSandboxAttributes(
+                metadata=api.PodSandboxMetadata(namespace=namespace, name=name, uid=uid)
+            ),
+            linux=_together(mine),
+        )
+        for (namespace, name, uid), mine in found.items()
+    ]
+
+
+def _together(containers: Sequence[api.ContainerStats]) -> api.LinuxPodSandboxStats:
+    found = api.LinuxPodSandboxStats(containers=containers)
+    for one in containers:
+        if one.HasField("cpu"):
+            found.cpu.timestamp = max(found.cpu.timestamp, one.cpu.timestamp)
+            found.cpu.usage_core_nano_seconds.value += one.cpu.usage_core_nano_seconds.value
+        if one.HasField("memory"):
+            found.memory.timestamp = max(found.memory.timestamp, one.memory.timestamp)
+            found.memory.working_set_bytes.value += one.memory.working_set_bytes.value
+    return found
+
+
+def read_machine_usage(proc: Path = Path("/proc")) -> MachineReading:
+    """The machine's usage now (proc_stat(5), proc_meminfo(5)). Raises OSError, ValueError or KeyError."""
+    stat = dict(line.split(" ", 1) for line in (proc / "stat").read_text().splitlines() if " " in line)
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(word) for word in stat["cpu"].split()[:8])
+    ticks = user + nice + system + irq + softirq + steal
+    memory = {line.split(":")[0]: int(line.split()[1]) << 10 for line in (proc / "meminfo").read_text().splitlines()}
+    used = memory["MemTotal"] - memory["MemFree"]
+    return MachineReading(
+        time=time.time(),
+        started=float(stat["btime"]),
+        cpu=ticks * 10**9 // os.sysconf("SC_CLK_TCK"),
+        memory_total=memory["MemTotal"],
+        memory_used=used,
+        working_set=max(0, used - memory["Inactive(file)"]),
+        swap_used=memory["SwapTotal"] - memory["SwapFree"],
+    )
