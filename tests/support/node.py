@@ -58,6 +58,11 @@ class Node:
         self._process.kill()
         self._process.wait()
 
+    def poll(self) -> int | None:
+        """The exit code; None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
     def terminate(self) -> int:
         assert self._process is not None
         self._process.terminate()
