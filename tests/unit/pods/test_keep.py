@@ -193,6 +193,27 @@ async def test_a_container_that_was_made_and_never_started_is_started_whatever_t
     assert [(one.metadata.attempt, one.exit_code) for one in runtime.containers.values()] == [(0, 0)]
 
 
+@pytest.mark.parametrize("lasting", ["", ", restartPolicy: Always"])
+async def test_an_init_container_that_was_made_and_never_started_is_started(
+    runtime: Any, engine: PodEngine, make_pod: MakePod, lasting: str
+) -> None:
+    pod = make_pod(f"initContainers: [{{name: first, image: 'busybox:1'{lasting}}}]")
+    runtime.exits["first"] = [None if lasting else 0]
+    async with keeping(engine, pod):
+        await until(runs(runtime, "main"))
+    for left in [one for one in runtime.containers.values() if one.metadata.name == "main"]:
+        del runtime.containers[left.id]
+    runtime.container("first").state = api.CONTAINER_CREATED
+    runtime.exits["first"] = [None if lasting else 0]
+    async with keeping(engine, pod):
+        await until(lambda: starts(runtime, "main") == 2)
+    assert sorted((one.metadata.name, one.metadata.attempt) for one in runtime.containers.values()) == [
+        ("first", 0),
+        ("main", 0),
+    ]
+    assert runtime.calls.count("StartContainer first") == 2
+
+
 async def test_a_start_that_was_given_up_and_came_to_pass_all_the_same_leaves_no_second_pod(
     runtime: Any, engine: PodEngine, make_pod: MakePod
 ) -> None:
