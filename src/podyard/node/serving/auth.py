@@ -7,6 +7,7 @@ server it also decides what each user may do; where there is none, whom the node
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +15,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from podyard.errors import DataLoss, PermissionDenied
+from podyard.errors import DataLoss, PermissionDenied, PodyardError
 from podyard.node.kube import KubeClient
+
+logger = logging.getLogger(__name__)
 
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -72,7 +75,7 @@ class _AccessStatus(msgspec.Struct):
 class Gate:
     """Lets requests in. ``kube``: the API server that is asked; ``node``: the Node's name there.
 
-    Raises Unauthenticated and Forbidden, and what the API server answers when it cannot be asked.
+    Raises Unauthenticated and Forbidden, and what the API server answers when it cannot be asked what a user may do.
     """
 
     def __init__(self, kube: KubeClient | None, node: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -84,7 +87,12 @@ class Gate:
     async def admit(self, method: str, path: str, *, certificate: Mapping[str, Any] | None, authorization: str) -> User:
         """Who asks, if they may. ``certificate``: as ``ssl.SSLSocket.getpeercert`` tells it, once it was verified;
         ``authorization``: the header."""
-        user = user_of(certificate or {}) or await self._bearer(authorization)
+        try:
+            user = user_of(certificate or {}) or await self._bearer(authorization)
+        except PodyardError as error:
+            # Whoever may be anybody is not told how the node's API server is.
+            logger.warning("a token cannot be reviewed, so its owner is not let in: %s", error)
+            raise Unauthenticated("Unauthorized") from error
         if user is None:
             raise Unauthenticated("Unauthorized")
         if self._kube is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -117,8 +118,18 @@ def _context(settings: Serving, addresses: Sequence[str]) -> ssl.SSLContext:
     if settings.certificate is not None and settings.key is not None:
         pair: GivenPair | SelfSignedPair = GivenPair(settings.certificate, settings.key)
     else:
-        pair = SelfSignedPair(settings.own_certificate, ["127.0.0.1", "::1", *addresses], _FILES)
+        pair = SelfSignedPair(
+            settings.own_certificate, ["127.0.0.1", "::1", *addresses, *_own(settings.address)], _FILES
+        )
     return Certificate(pair, ssl.TLSVersion.TLSv1_2, _FILES, authorities=settings.authorities).context
+
+
+def _own(address: str) -> list[str]:
+    """The address that the API listens at; nothing where that is all of them, or a name."""
+    try:
+        return [] if ipaddress.ip_address(address).is_unspecified else [address]
+    except ValueError:
+        return []
 
 
 def _routes(api: NodeApi) -> list[web.RouteDef]:
