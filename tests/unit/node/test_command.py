@@ -37,6 +37,7 @@ async def started(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
         (("--kubeconfig", "/no/such/file"), 2, "/no/such/file: cannot be read: No such file"),
         (("--pod-manifest-path", "/no/such/directory"), 3, "/no/such/directory cannot be listed"),
         (("--pod-manifest-path", "/", "--versions", "v2"), 2, "v2"),
+        (("--pod-manifest-path", "/", "--tls-cert-file", "a"), 2, "--tls-private-key-file go together"),
         (("--pod-manifest-path", "/", "--container-runtime-endpoint", "tcp://a:1"), 2, "is not a unix socket"),
     ],
 )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from podyard.errors import NotFound
+from podyard.errors import InvalidArgument, NotFound
 from podyard.manifest.model import Pod
 from podyard.pods import LogLine, PodEngine, follow, previous, read_lines
 from podyard.pods.loglines import MAX_LINE, LineParser, parse_time
+from podyard.pods.logs import log_of
 
 MakePod = Callable[..., Pod]
 
@@ -254,3 +256,22 @@ async def test_a_pods_logs_end_with_its_containers(runtime: Any, engine: PodEngi
     assert [line.source async for line in engine.logs(pod, ["b"])] == ["b"]
     with pytest.raises(NotFound, match="no container 'c'"):
         await anext(engine.logs(pod, ["c"]))
+
+
+async def test_a_containers_log_of_the_attempt_before(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
+    pod = await engine.run(make_pod("", "- {name: a, image: 'busybox:1'}"))
+    path = log_of(pod, "a")
+    assert path.name == "0.log"
+    with pytest.raises(NotFound, match="no log of an attempt before"):
+        log_of(pod, "a", before=True)
+    with pytest.raises(InvalidArgument):
+        await anext(engine.logs(pod, following=True, before=True))
+
+    # The attempt before is known as a container, or only by its log once that is gone.
+    (first,) = pod.containers
+    second = dataclasses.replace(first, log_path=path.with_name("1.log"), restarts=1)
+    append(path, entry("first"))
+    for earlier in ((first,), ()):
+        later = dataclasses.replace(pod, containers=(second,), earlier=earlier)
+        assert [line.text async for line in engine.logs(later, before=True)] == [b"first"]
+        assert log_of(later, "a").name == "1.log"

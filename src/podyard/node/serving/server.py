@@ -40,8 +40,8 @@ logger = logging.getLogger(__name__)
 
 PORT = 10250
 """A kubelet's."""
-CLOSE_LIMIT = 2.0
-"""Seconds that answers in flight get when the agent ends."""
+CLOSE_LIMIT = 0.5
+"""Seconds that answers in flight get when the agent ends; sessions and followed logs would last for ever."""
 _FILES = "--tls-cert-file and --tls-private-key-file"
 _CONTAINER = "/{namespace}/{pod}/{container}"
 _CONTAINER_OF_UID = "/{namespace}/{pod}/{uid}/{container}"

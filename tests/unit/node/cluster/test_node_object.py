@@ -41,6 +41,12 @@ def test_amounts_are_those_of_the_machine_less_what_it_needs_itself() -> None:
     assert [one["address"] for one in status["addresses"]] == ["192.0.2.1", "192.0.2.2", "n"]
 
 
+def test_the_port_of_its_api_is_told_where_it_is_served() -> None:
+    told = node_status(Settings(name="n", port=10250), facts(), {}, 0.0)
+    assert told["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 10250}}
+    assert "daemonEndpoints" not in node_status(Settings(name="n"), facts(), {}, 0.0)
+
+
 def test_conditions_keep_the_time_of_their_change() -> None:
     first = conditions(facts("away", DiskPressure="full"), {}, 60.0)
     assert {one["type"]: one["status"] for one in first} == {

@@ -1,0 +1,170 @@
+"""The port of the node's own API: certificates on both sides, and what its answers are."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from tests.support.kube.certificates import Authority
+from tests.unit.node.conftest import Agents, Directory
+from tests.unit.pods.conftest import MemoryRuntime
+
+from podyard.client import Client
+from podyard.errors import ConfigError, FailedPrecondition
+from podyard.node.agent import Agent
+from podyard.node.serving import NodeApi, Serving, serving
+from podyard.pods import PodEngine
+from podyard.pods.restarts import BackOffPolicy
+
+Until = Callable[[Callable[[], object]], Any]
+
+
+class Node:
+    """An agent with one Pod, "default/web", and what its API is made of."""
+
+    def __init__(self, client: Client, agent: Agent, folder: Path) -> None:
+        engine = PodEngine(client, folder / "pods", log_root=folder / "logs", back_off=BackOffPolicy())
+        self.api = NodeApi(client, engine, agent, folder / "pods", "n", None)
+        self.authority = Authority()
+        self.folder = folder
+        (folder / "ca.pem").write_bytes(self.authority.pair.certificate)
+
+    def settings(self, **more: Any) -> Serving:
+        given = {"own_certificate": self.folder / "node.pem", "address": "127.0.0.1", "port": 0}
+        return Serving(**{**given, "authorities": self.folder / "ca.pem", **more})
+
+    def trust(self, authority: Authority | None = None) -> ssl.SSLContext:
+        """A client's settings: it trusts the node's certificate, and shows one of an authority's."""
+        context = ssl.create_default_context(cafile=str(self.folder / "node.pem"))
+        if authority is not None:
+            pair = authority.issue("ann")
+            (self.folder / "ann.pem").write_bytes(pair.certificate + pair.key)
+            context.load_cert_chain(self.folder / "ann.pem")
+        return context
+
+
+@pytest.fixture
+async def node(
+    agents: Agents, client: Client, runtime: MemoryRuntime, directory: Directory, until: Until, tmp_path: Path
+) -> Node:
+    directory.pod("web")
+    agent = agents.start()
+    await until(lambda: "StartContainer main" in runtime.calls)
+    return Node(client, agent, tmp_path)
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+        yield session
+
+
+async def get(session: aiohttp.ClientSession, port: int, path: str, tls: ssl.SSLContext) -> tuple[int, str]:
+    async with session.get(f"https://127.0.0.1:{port}{path}", ssl=tls) as response:
+        return response.status, await response.text()
+
+
+async def test_without_an_api_server_certificates_let_in(node: Node, session: aiohttp.ClientSession) -> None:
+    async with serving(node.api, node.settings(), []) as port:
+        status, text = await get(session, port, "/pods", node.trust(node.authority))
+        assert (status, '"name": "web"' in text) == (200, True)
+        assert await get(session, port, "/pods", node.trust()) == (401, "Unauthorized\n")
+        assert await get(session, port, "/healthz", node.trust()) == (401, "Unauthorized\n")
+        with pytest.raises((aiohttp.ClientError, ConnectionError)):
+            await get(session, port, "/pods", node.trust(Authority()))
+
+
+async def test_health_may_be_open_to_all(node: Node, session: aiohttp.ClientSession) -> None:
+    async with serving(node.api, node.settings(anonymous_health=True), []) as port:
+        assert await get(session, port, "/healthz", node.trust()) == (200, "ok")
+        assert (await get(session, port, "/healthz/", node.trust()))[0] == 401
+        assert (await get(session, port, "/pods", node.trust()))[0] == 401
+
+
+async def test_clients_authorities_are_read_again(node: Node, session: aiohttp.ClientSession) -> None:
+    other = Authority()
+    async with serving(node.api, node.settings(), []) as port:
+        assert (await get(session, port, "/healthz", node.trust(node.authority)))[0] == 200
+        new = node.folder / "ca.new"
+        new.write_bytes(other.pair.certificate)
+        new.replace(node.folder / "ca.pem")
+        assert (await get(session, port, "/healthz", node.trust(other)))[0] == 200
+        with pytest.raises((aiohttp.ClientError, ConnectionError)):
+            await get(session, port, "/healthz", node.trust(node.authority))
+
+
+async def test_a_container_that_waits_has_no_log_yet(
+    node: Node, session: aiohttp.ClientSession, directory: Directory, until: Until
+) -> None:
+    directory.write("late.yaml", LATE)
+    await until(lambda: waiting_for(node, "default/late", "main"))
+    async with serving(node.api, node.settings(), []) as port:
+        trusted = node.trust(node.authority)
+        status, text = await get(session, port, "/containerLogs/default/late/main", trusted)
+        assert (status, text.partition(": ")[0]) == (400, 'container "main" in pod "late" is waiting to start')
+        assert (await get(session, port, "/containerLogs/default/late/other", trusted))[0] == 404
+        status, text = await get(session, port, "/containerLogs/default/web/main?follow=x&tailLines=-1", trusted)
+        assert (status, text) == (400, "tailLines: '-1' is not a whole number from 0 on\n")
+
+
+LATE = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: late}
+spec:
+  containers:
+  - {name: main, image: 'absent:1'}
+"""
+
+
+def waiting_for(node: Node, full_name: str, name: str) -> bool:
+    worker = node.api.agent.workers.get(full_name)
+    return worker is not None and name in worker.board.waiting
+
+
+async def test_a_log_is_followed_while_somebody_reads_it_and_the_api_is_served(
+    node: Node, session: aiohttp.ClientSession, until: Until
+) -> None:
+    (view,) = await node.api.engine.find("web", "default")
+    log = view.containers[0].log_path
+    assert log is not None
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("2026-01-02T03:04:05Z stdout F hello\n")
+    async with serving(node.api, node.settings(), []) as port:
+        url = f"https://127.0.0.1:{port}/containerLogs/default/web/main?follow=true"
+        async with session.get(url, ssl=node.trust(node.authority)) as response:
+            assert await response.content.readline() == b"hello\n"
+            with log.open("a") as file:
+                file.write("2026-01-02T03:04:06Z stdout F again\n")
+            assert await response.content.readline() == b"again\n"
+            assert is_open(log)
+        await until(lambda: not is_open(log))
+        response = await session.get(url, ssl=node.trust(node.authority))
+        assert await response.content.readline() == b"hello\n"
+    assert not is_open(log)
+    with pytest.raises(aiohttp.ClientError):
+        await asyncio.wait_for(response.read(), 20)
+
+
+def is_open(path: Path) -> bool:
+    return any(link.is_symlink() and link.readlink() == path for link in Path("/proc/self/fd").iterdir())
+
+
+async def test_what_cannot_be_served_with_is_told_at_the_start(node: Node) -> None:
+    absent = node.folder / "absent.pem"
+    for settings, error, said in [
+        (node.settings(certificate=absent, key=absent), ConfigError, "--tls-cert-file"),
+        (node.settings(authorities=absent), ConfigError, "clients' authorities"),
+    ]:
+        with pytest.raises(error, match=said):
+            async with serving(node.api, settings, []):
+                raise AssertionError("it serves")
+    async with serving(node.api, node.settings(), []) as port:
+        with pytest.raises(FailedPrecondition, match=f"127.0.0.1 port {port}"):
+            async with serving(node.api, node.settings(port=port), []):
+                raise AssertionError("it serves")

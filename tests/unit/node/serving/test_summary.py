@@ -1,0 +1,150 @@
+"""Usage as the kubelet's clients read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from podyard.cri import api
+from podyard.metrics import text
+from podyard.node.pressure import FileSystem
+from podyard.node.serving.summary import resource_metrics, summary
+from podyard.node.serving.usage import MachineReading, Usage, by_pod, read_machine_usage
+from podyard.pods import ContainerView, PodView
+
+MACHINE = MachineReading(
+    time=2000.5, started=1000.0, cpu=5 * 10**9, memory_total=1000, memory_used=700, working_set=600, swap_used=0
+)
+DISK = FileSystem(capacity=100, available=40, inodes=10, inodes_free=7)
+AT = 1_999_000_000_000
+
+
+def container(name: str, state: str = "running") -> ContainerView:
+    return ContainerView(
+        name=name,
+        id=f"id-{name}",
+        state=state,
+        exit_code=0,
+        reason="",
+        restarts=0,
+        log_path=None,
+        init=False,  # type: ignore[arg-type]
+        started_at=1_500_000_000_000,
+    )
+
+
+VIEW = PodView(
+    name="web",
+    namespace="ns",
+    uid="u",
+    sandbox_id="s",
+    ips=(),
+    ready=True,
+    created_at=1_400_000_000_000,
+    containers=(container("main"), container("ended", "exited")),
+)
+
+
+def stats(name: str) -> api.ContainerStats:
+    return api.ContainerStats(
+        attributes=api.ContainerAttributes(
+            id=f"id-{name}",
+            labels={
+                "io.kubernetes.pod.name": "web",
+                "io.kubernetes.pod.namespace": "ns",
+                "io.kubernetes.pod.uid": "u",
+            },
+        ),
+        cpu=api.CpuUsage(
+            timestamp=AT,
+            usage_core_nano_seconds=api.UInt64Value(value=1_500_000_000),
+            usage_nano_cores=api.UInt64Value(value=7),
+        ),
+        memory=api.MemoryUsage(timestamp=AT, working_set_bytes=api.UInt64Value(value=33)),
+    )
+
+
+def sandbox(uid: str = "u", id: str = "s") -> api.PodSandboxStats:
+    return api.PodSandboxStats(
+        attributes=api.PodSandboxAttributes(id=id, metadata=api.PodSandboxMetadata(uid=uid)),
+        linux=api.LinuxPodSandboxStats(
+            cpu=api.CpuUsage(timestamp=AT, usage_core_nano_seconds=api.UInt64Value(value=2_000_000_000)),
+            memory=api.MemoryUsage(timestamp=AT, working_set_bytes=api.UInt64Value(value=44)),
+            network=api.NetworkUsage(
+                timestamp=AT,
+                default_interface=api.NetworkInterfaceUsage(name="eth0", rx_bytes=api.UInt64Value(value=9)),
+            ),
+            process=api.ProcessUsage(timestamp=AT, process_count=api.UInt64Value(value=3)),
+            containers=[stats("main"), stats("ended"), stats("unknown")],
+        ),
+    )
+
+
+def usage(*pods: api.PodSandboxStats, failure: str = "") -> Usage:
+    return Usage(
+        machine=MACHINE, cpu_rate=None, node_fs=DISK, image_fs=DISK, image_bytes=20, pods=pods, failure=failure
+    )
+
+
+def test_a_summary_has_the_machine_and_its_own_pods() -> None:
+    found = summary(usage(sandbox(), sandbox(uid="other"), sandbox(id="older")), [VIEW], "n")
+    node = found["node"]
+    assert (node["nodeName"], node["startTime"]) == ("n", "1970-01-01T00:16:40Z")
+    assert node["cpu"] == {"time": "1970-01-01T00:33:20Z", "usageCoreNanoSeconds": 5 * 10**9}
+    assert (node["memory"]["availableBytes"], node["memory"]["workingSetBytes"]) == (400, 600)
+    assert (node["fs"]["usedBytes"], node["fs"]["inodesUsed"]) == (60, 3)
+    assert node["runtime"]["imageFs"]["usedBytes"] == 20
+    (pod,) = found["pods"]
+    assert pod["podRef"] == {"name": "web", "namespace": "ns", "uid": "u"}
+    assert pod["memory"] == {"time": "1970-01-01T00:33:19Z", "workingSetBytes": 44}
+    assert (pod["network"]["name"], pod["network"]["rxBytes"], pod["process_stats"]) == (
+        "eth0",
+        9,
+        {"process_count": 3},
+    )
+    (main,) = pod["containers"]
+    assert (main["name"], main["startTime"]) == ("main", "1970-01-01T00:25:00Z")
+    assert main["cpu"] == {
+        "time": "1970-01-01T00:33:19Z",
+        "usageNanoCores": 7,
+        "usageCoreNanoSeconds": 1_500_000_000,
+    }
+
+
+def test_resource_metrics_have_the_time_of_their_measurement() -> None:
+    lines = [line for line in text(resource_metrics(usage(sandbox()), [VIEW])).splitlines() if line[0] != "#"]
+    assert lines == [
+        'container_cpu_usage_seconds_total{container="main",namespace="ns",pod="web"} 1.5 1999000',
+        'container_memory_working_set_bytes{container="main",namespace="ns",pod="web"} 33 1999000',
+        'container_start_time_seconds{container="main",namespace="ns",pod="web"} 1500',
+        "node_cpu_usage_seconds_total 5 2000500",
+        "node_memory_working_set_bytes 600 2000500",
+        'pod_cpu_usage_seconds_total{namespace="ns",pod="web"} 2 1999000',
+        'pod_memory_working_set_bytes{namespace="ns",pod="web"} 44 1999000',
+        "resource_scrape_error 0",
+    ]
+
+
+def test_a_runtime_that_is_away_is_told() -> None:
+    assert text(resource_metrics(usage(failure="away"), [])).endswith("\nresource_scrape_error 1\n")
+    assert summary(usage(failure="away"), [], "n")["pods"] == []
+
+
+def test_pods_are_put_together_of_their_containers() -> None:
+    (pod,) = by_pod([stats("main"), stats("other"), api.ContainerStats()])
+    assert (pod.attributes.metadata.uid, len(pod.linux.containers)) == ("u", 2)
+    assert pod.linux.cpu.usage_core_nano_seconds.value == 3_000_000_000
+    assert (pod.linux.memory.timestamp, pod.linux.memory.working_set_bytes.value) == (AT, 66)
+    assert len(summary(usage(pod), [VIEW], "n")["pods"]) == 1
+
+
+def test_the_machine_is_read(tmp_path: Path) -> None:
+    (tmp_path / "stat").write_text("cpu  100 10 50 9999 5 1 2 3 7 0\ncpu0 1 1 1 1 1 1 1 1\nbtime 1700000000\n")
+    (tmp_path / "meminfo").write_text(
+        "MemTotal: 1000 kB\nMemFree: 300 kB\nInactive(file): 100 kB\nSwapTotal: 10 kB\nSwapFree: 4 kB\n"
+        "HugePages_Total: 0\n"
+    )
+    found = read_machine_usage(tmp_path)
+    assert found.cpu == 166 * 10**7
+    assert (found.started, found.memory_total, found.memory_used) == (1.7e9, 1000 << 10, 700 << 10)
+    assert (found.working_set, found.swap_used) == (600 << 10, 6 << 10)
+    assert read_machine_usage().cpu > 0
