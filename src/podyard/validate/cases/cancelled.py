@@ -17,11 +17,12 @@ GONE = 0.01
 
 
 async def _given_up(kit: Kit, call: str, request: Any) -> None:
-    """Make a call and do not wait for its answer. A runtime may have been fast enough to give it."""
+    """Make a call and do not wait for its answer. A runtime may be fast enough to give it, or to tell that it gave up."""
     try:
         await kit.runtime.call(call, request, timeout=GONE)
     except PodyardError as error:
-        equal(error.status, "DEADLINE_EXCEEDED", "what the client sees")
+        if kit.strict:
+            equal(error.status, "DEADLINE_EXCEEDED", "what the client sees")
 
 
 async def _again(kit: Kit, call: str, request: Any) -> Any:
