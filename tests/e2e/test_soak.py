@@ -11,8 +11,8 @@ import os
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -138,22 +138,6 @@ async def restart_on_failure(node: Node) -> None:
         await asyncio.sleep(0.1)
 
 
-@asynccontextmanager
-async def beside(node: Node, *works: asyncio.Task[None]) -> AsyncIterator[None]:
-    """Tasks that go on meanwhile, and must not have failed. The agent does not survive a failure."""
-    try:
-        yield
-        for work in works:
-            assert not work.done() or work.result()
-    except BaseException:
-        node.kill()
-        raise
-    finally:
-        for work in works:
-            work.cancel()
-        await asyncio.wait(works)
-
-
 async def kill_and_churn(own: Podyard, node: Node, pods: Pods) -> None:
     """SIGKILL of one or both at random instants; half of the Pods come and go."""
     for _ in range(KILLS):
@@ -241,9 +225,16 @@ async def test_what_is_declared_runs_once_whoever_is_killed(own: Podyard, images
             pods.declare(f"fickle-{number}")
         pods.declare("restless")
         node.start()
-        async with beside(node, asyncio.create_task(witness.watch()), asyncio.create_task(restart_on_failure(node))):
-            await kill_and_churn(own, node, pods)
-            check(pods, witness, await settled(witness, pods))
+        try:
+            async with asyncio.TaskGroup() as group:
+                beside = [group.create_task(witness.watch()), group.create_task(restart_on_failure(node))]
+                await kill_and_churn(own, node, pods)
+                check(pods, witness, await settled(witness, pods))
+                for task in beside:
+                    task.cancel()
+        except BaseException:
+            node.kill()
+            raise
         await node.close(client)
     added = snapshot().added_since(before)
     mine = (*witness.ids, str(tmp_path))
