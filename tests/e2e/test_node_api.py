@@ -179,7 +179,9 @@ async def streams(api: Api, transport: Transport) -> None:
 
     # WebSocket's older subprotocols cannot end standard input, so the command goes by how much it gets.
     content = bytes(range(256)) * 4096
-    words = [("command", word) for word in ("sh", "-c", f"head -c {len(content)}; echo oh >&2; exit 7")]
+    words = [
+        ("command", word) for word in ("sh", "-c", f"head -c {len(content)}; echo oh >&2; exit 7 # {'long ' * 5000}")
+    ]
     found = {"stdout": bytearray(), "stderr": bytearray()}
     async with open_session(ask("/exec/default/web/main", words), wanted, transport) as session:
         feeding = asyncio.create_task(session.stdin.write(content))

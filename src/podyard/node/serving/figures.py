@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import resource
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from aiohttp import web
 
 from podyard.client import Client
+from podyard.errors import PodyardError
 from podyard.metrics import CONTENT_TYPE, text
 from podyard.model.metric import Metric
 from podyard.node.agent import Agent
@@ -20,6 +22,8 @@ from podyard.node.serving.pods import NodePods
 from podyard.node.serving.summary import resource_metrics, summary
 from podyard.node.serving.usage import UsageReader
 from podyard.pods import PodView
+
+logger = logging.getLogger(__name__)
 
 
 class Figures:
@@ -43,23 +47,33 @@ class Figures:
         return _exposed(resource_metrics(usage, views))
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """What the agent tells of itself."""
-        return _exposed(agent_metrics(self._agent, await self._pods.views(), self._node))
+        """What the agent tells of itself; of the Pods only while the runtime can be asked."""
+        try:
+            views = await self._pods.views()
+        except PodyardError as error:
+            logger.debug("the metrics lack the Pods: %s", error)
+            views = None
+        return _exposed(agent_metrics(self._agent, views, self._node))
 
 
-def agent_metrics(agent: Agent, views: Sequence[PodView], node: str) -> Iterator[Metric]:
+def agent_metrics(agent: Agent, views: Sequence[PodView] | None, node: str) -> Iterator[Metric]:
     """The agent's metrics; those of a kubelet have its names."""
     yield Metric("kubelet_node_name", "gauge", "The node's name. The value is always 1.", 1, (("node", node),))
+    if views is not None:
+        yield from _of_pods(views)
+    yield Metric("podyard_node_pods", "gauge", "Pods that the node works on.", len(agent.workers))
+    ready = 0 if agent.trouble else 1
+    yield Metric("podyard_node_ready", "gauge", "Whether the runtime can be used.", ready)
+    yield from _process()
+
+
+def _of_pods(views: Sequence[PodView]) -> Iterator[Metric]:
     running = sum(view.running for view in views)
     yield Metric("kubelet_running_pods", "gauge", "Pods of which a container runs.", running)
     states = Counter(container.state for view in views for container in view.containers)
     for state, count in sorted(states.items()):
         labels = (("container_state", state),)
         yield Metric("kubelet_running_containers", "gauge", "Containers in each state.", count, labels)
-    yield Metric("podyard_node_pods", "gauge", "Pods that the node works on.", len(agent.workers))
-    ready = 0 if agent.trouble else 1
-    yield Metric("podyard_node_ready", "gauge", "Whether the runtime can be used.", ready)
-    yield from _process()
 
 
 def _process() -> Iterator[Metric]:

@@ -42,9 +42,12 @@ PORT = 10250
 """A kubelet's."""
 CLOSE_LIMIT = 0.5
 """Seconds that answers in flight get when the agent ends; sessions and followed logs would last for ever."""
+LINE_LIMIT = 1 << 20
+"""Bytes of a request's first line: a command for exec, with all its words, is a part of it."""
 _FILES = "--tls-cert-file and --tls-private-key-file"
 _CONTAINER = "/{namespace}/{pod}/{container}"
-_CONTAINER_OF_UID = "/{namespace}/{pod}/{uid}/{container}"
+_CONTAINERS = (_CONTAINER, "/{namespace}/{pod}/{uid}/{container}")
+_PODS = ("/{namespace}/{pod}", "/{namespace}/{pod}/{uid}")
 _STATUSES: Mapping[type[PodyardError], HTTPStatus] = {
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
@@ -99,7 +102,13 @@ async def serving(api: NodeApi, settings: Serving, addresses: Sequence[str]) -> 
     app = web.Application(middlewares=[_door(Gate(api.kube, api.node), anonymous_health=settings.anonymous_health)])
     app.add_routes(_routes(api))
     # What follows a log or waits for a command ends with whoever asked for it.
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_LIMIT, handler_cancellation=True)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=CLOSE_LIMIT,
+        handler_cancellation=True,
+        max_line_size=LINE_LIMIT,
+    )
     await runner.setup()
     try:
         try:
@@ -144,23 +153,21 @@ def _routes(api: NodeApi) -> list[web.RouteDef]:
         return web.json_response(await pods.running())
 
     routes = [
-        web.get("/healthz", _healthz),
-        web.get("/pods", everything),
-        web.get("/runningpods", running),
-        web.get("/runningpods/", running),
-        web.get(f"/containerLogs{_CONTAINER}", Logs(api.engine, pods).get),
-        web.get("/stats/summary", figures.summary),
-        web.get("/metrics", figures.metrics),
-        web.get("/metrics/resource", figures.resource),
-        *(web.post(f"/run{path}", streams.run) for path in (_CONTAINER, _CONTAINER_OF_UID)),
+        ("GET", "/healthz", _healthz),
+        ("GET", "/pods", everything),
+        ("GET", "/runningpods", running),
+        ("GET", "/runningpods/", running),
+        ("GET", f"/containerLogs{_CONTAINER}", Logs(api.engine, pods).get),
+        ("GET", "/stats/summary", figures.summary),
+        ("GET", "/metrics", figures.metrics),
+        ("GET", "/metrics/resource", figures.resource),
+        *(("POST", f"/run{path}", streams.run) for path in _CONTAINERS),
     ]
     for method in ("GET", "POST"):
-        for path in (_CONTAINER, _CONTAINER_OF_UID):
-            routes.append(web.route(method, f"/exec{path}", streams.exec))
-            routes.append(web.route(method, f"/attach{path}", streams.attach))
-        for path in ("/{namespace}/{pod}", "/{namespace}/{pod}/{uid}"):
-            routes.append(web.route(method, f"/portForward{path}", streams.port_forward))
-    return routes
+        routes += [(method, f"/exec{path}", streams.exec) for path in _CONTAINERS]
+        routes += [(method, f"/attach{path}", streams.attach) for path in _CONTAINERS]
+        routes += [(method, f"/portForward{path}", streams.port_forward) for path in _PODS]
+    return [web.route(method, path, handler) for method, path, handler in routes]
 
 
 async def _healthz(request: web.Request) -> web.Response:
@@ -174,10 +181,13 @@ def _door(gate: Gate, *, anonymous_health: bool) -> Middleware:
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            if request.path not in unguarded:
+            # The path of what will answer: the request's own may be written in several ways.
+            resource = request.match_info.route.resource
+            path = resource.canonical if resource is not None else request.path
+            if path not in unguarded:
                 certificate = request.get_extra_info("peercert")
                 authorization = request.headers.get("Authorization", "")
-                await gate.admit(request.method, request.path, certificate=certificate, authorization=authorization)
+                await gate.admit(request.method, path, certificate=certificate, authorization=authorization)
             return await handler(request)
         except PodyardError as error:
             status = next((code for kind, code in _STATUSES.items() if isinstance(error, kind)), _OTHERWISE)

@@ -86,6 +86,21 @@ async def test_health_may_be_open_to_all(node: Node, session: aiohttp.ClientSess
         assert (await get(session, port, "/pods", node.trust()))[0] == 401
 
 
+async def test_metrics_are_told_while_the_runtime_is_away(
+    node: Node, session: aiohttp.ClientSession, runtime: MemoryRuntime, daemon: Any
+) -> None:
+    async with serving(node.api, node.settings(), []) as port:
+        trusted = node.trust(node.authority)
+        status, text = await get(session, port, "/metrics", trusted)
+        assert (status, 'kubelet_running_containers{container_state="running"} 1\n' in text) == (200, True)
+        assert '\nkubelet_node_name{node="n"} 1\n' in text
+        await daemon.stop()
+        status, text = await get(session, port, "/metrics", trusted)
+        assert (status, "kubelet_running_pods" in text, "process_open_fds" in text) == (200, False, True)
+        assert (await get(session, port, "/pods", trusted))[0] == 503
+        assert "\nresource_scrape_error 1\n" in (await get(session, port, "/metrics/resource", trusted))[1]
+
+
 async def test_clients_authorities_are_read_again(node: Node, session: aiohttp.ClientSession) -> None:
     other = Authority()
     async with serving(node.api, node.settings(), []) as port:
