@@ -151,6 +151,9 @@ async def pods_and_figures(api: Api) -> None:
     assert "\nkubelet_running_pods 1\n" in (await api.get("/metrics"))[1]
     assert await api.get("/run/default/web/main", method="POST", cmd="echo hello") == (200, "hello\n")
     assert (await api.get("/run/default/web/main", method="POST", cmd="false"))[0] == 500
+    uid = web["podRef"]["uid"]
+    assert await api.get(f"/run/default/web/{uid}/main", method="POST", cmd="echo hello") == (200, "hello\n")
+    assert (await api.get("/run/default/web/another-uid/main", method="POST", cmd="true"))[0] == 404
 
 
 async def logs(api: Api) -> None:

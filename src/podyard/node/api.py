@@ -13,6 +13,7 @@ from aiohttp import web
 
 from podyard.errors import AlreadyExists, FailedPrecondition, InvalidArgument, PermissionDenied, PodyardError
 from podyard.node.agent import Agent
+from podyard.node.render import pod_list
 
 CLOSE_LIMIT = 2.0
 """Seconds that answers in flight get when the agent ends."""
@@ -75,7 +76,7 @@ class _Pods:
                 pods = await self._agent.pods()
         except PodyardError as error:
             return web.json_response({"error": str(error)}, status=503)
-        return web.json_response({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods})
+        return web.json_response(pod_list(pods))
 
 
 def _listen(path: Path) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from podyard.manifest.model import Pod, plain
@@ -15,3 +16,8 @@ def pod_object(pod: Pod, view: PodView | None, status: dict[str, Any]) -> dict[s
     if view is not None:
         metadata["uid"] = view.uid
     return {**written, "metadata": metadata, "status": status}
+
+
+def pod_list(pods: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A v1 PodList."""
+    return {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": list(pods)}

@@ -7,6 +7,7 @@ from typing import Any
 
 from podyard.errors import InvalidArgument, NotFound
 from podyard.node.agent import Agent
+from podyard.node.render import pod_list
 from podyard.pods import ContainerView, PodEngine, PodView
 
 
@@ -21,12 +22,12 @@ class NodePods:
     async def everything(self) -> dict[str, Any]:
         """A PodList of all Pods with their status. One look at a time: each asks for every container."""
         async with self._one:
-            return _pod_list(await self._agent.pods())
+            return pod_list(await self._agent.pods())
 
     async def running(self) -> dict[str, Any]:
         """A PodList of what runs: names, and which containers."""
         views = [view for view in await self.views() if view.running]
-        return _pod_list([_running(view) for view in views])
+        return pod_list([_running(view) for view in views])
 
     async def views(self) -> list[PodView]:
         """The agent's Pods, as the runtime shows them."""
@@ -66,7 +67,3 @@ def _running(view: PodView) -> dict[str, Any]:
         "spec": {"containers": containers},
         "status": {},
     }
-
-
-def _pod_list(items: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items}

@@ -167,6 +167,26 @@ async def test_the_last_bytes_before_a_hang_up_arrive() -> None:
         assert await asyncio.wait_for(got, LIMIT) == b"the last"
 
 
+async def test_a_session_ends_with_the_api() -> None:
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await agree(reader, writer)
+        with suppress(ConnectionError):
+            await reader.read()
+        ended.set()
+
+    async with runtime(serve) as url:
+        async with node(url) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"POST / HTTP/1.1\r\nHost: node\r\n{UPGRADE}\r\n".encode())
+            assert await asyncio.wait_for(reader.readexactly(len(AGREED)), LIMIT) == AGREED
+        await asyncio.wait_for(ended.wait(), LIMIT)
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), LIMIT) == b""
+        writer.close()
+
+
 async def test_a_refusal_is_handed_back_and_ends_it() -> None:
     heard = bytearray()
     refusal = b"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nno\n"
