@@ -17,7 +17,7 @@ GONE = 0.01
 
 
 async def _given_up(kit: Kit, call: str, request: Any) -> None:
-    """Make a call and do not wait for its answer. A runtime may be fast enough to give it, or to say that it gave up."""
+    """Make a call and do not wait for its answer. A runtime may have given it, or say that it gave up."""
     try:
         await kit.runtime.call(call, request, timeout=GONE)
     except PodyardError as error:
