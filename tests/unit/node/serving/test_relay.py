@@ -32,7 +32,9 @@ async def runtime(serve: Serve) -> AsyncIterator[str]:
             await serve(reader, writer)
         writer.close()
 
-    server = await asyncio.start_server(served, "127.0.0.1", 0)
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)  # so that little is on its way to it
+    server = await asyncio.start_server(served, sock=listening)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/exec/secret"
 
@@ -40,6 +42,17 @@ async def runtime(serve: Serve) -> AsyncIterator[str]:
 @asynccontextmanager
 async def node(url: str) -> AsyncIterator[int]:
     """A node whose every request is handed on to ``url``; its port."""
+    async with served_node(url) as runner:
+        yield port_of(runner)
+
+
+def port_of(runner: web.AppRunner) -> int:
+    return int(runner.addresses[0][1])
+
+
+@asynccontextmanager
+async def served_node(url: str) -> AsyncIterator[web.AppRunner]:
+    """Such a node, as aiohttp knows it."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
@@ -56,7 +69,7 @@ async def node(url: str) -> AsyncIterator[int]:
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield int(runner.addresses[0][1])
+        yield runner
     finally:
         await runner.cleanup()
 
@@ -152,19 +165,38 @@ async def test_a_client_that_reads_nothing_holds_the_runtime_up() -> None:
 
 
 async def test_the_last_bytes_before_a_hang_up_arrive() -> None:
-    got: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    got: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    size = 16 << 20
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await agree(reader, writer)
-        writer.write(bytes(4 << 20))
-        got.set_result(await reader.read())
+        writer.write(bytes(size))
+        count = 0
+        while piece := await reader.read(16 << 10):  # slowly: what the client sent last waits for a while
+            count += len(piece)
+            await asyncio.sleep(0)
+        got.set_result(count)
 
     async with runtime(serve) as url, node(url) as port:
         async with client(port) as (reader, writer):
             assert await reader.readexactly(len(AGREED)) == AGREED
-            assert len(await reader.readexactly(4 << 20)) == 4 << 20
-            writer.write(b"the last")
-        assert await asyncio.wait_for(got, LIMIT) == b"the last"
+            assert len(await reader.readexactly(size)) == size
+            writer.write(bytes(size))
+        assert await asyncio.wait_for(got, LIMIT) == size
+
+
+async def test_nothing_is_kept_of_a_session_that_has_ended() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await agree(reader, writer)
+
+    async with runtime(serve) as url, served_node(url) as runner:
+        for _count in range(3):
+            async with client(port_of(runner)) as (reader, _):
+                assert await reader.read() == AGREED
+        assert runner.server is not None
+        async with asyncio.timeout(LIMIT):
+            while runner.server.connections:
+                await asyncio.sleep(0.01)
 
 
 async def test_a_session_ends_with_the_api() -> None:
