@@ -165,6 +165,7 @@ exec {runtime} "$@"
 """
 
 
+@pytest.mark.alone
 async def test_a_container_whose_making_outlives_podyard_is_taken_away(own: Podyard, images: Images) -> None:
     await use_runtime(own, SLOW_CREATE)
     async with connected(own, images) as kit:
@@ -244,6 +245,7 @@ async def life(kit: Kit, name: str) -> None:
     assert await runtime.list_containers() == []
 
 
+@pytest.mark.alone
 async def test_killed_at_every_step_of_every_operation(own: Podyard, images: Images) -> None:
     async with connected(own, images) as kit:
         await life(kit, "rehearsal")

@@ -23,6 +23,7 @@ TREE = Path(os.environ.get("PODYARD_TEST_TREE") or Path(__file__).parent.parent.
 """A checkout: this one, or one in which nothing has been set up yet (tests/vm)."""
 
 
+@pytest.mark.alone
 async def test_after_a_reset_nothing_is_left(images: Images, tmp_path: Path) -> None:
     before = snapshot()
     server = Podyard(tmp_path / "podyard")
@@ -78,6 +79,7 @@ async def test_a_full_disk_is_told_and_changes_nothing(images: Images, tmp_path:
             mounts.unmount(point)
 
 
+@pytest.mark.alone
 def test_the_readmes_first_command_twice_and_the_one_that_takes_all_away() -> None:
     if Path("/run/podyard/podyard.sock").exists() or Path("/var/lib/podyard").exists():
         pytest.skip("a podyard is set up on this host already (/var/lib/podyard): it is left alone")

@@ -206,6 +206,7 @@ async def test_a_container_cannot_be_made_in_a_stopped_sandbox(kit: Kit) -> None
         await kit.create(sandbox_id, ["true"])
 
 
+@pytest.mark.alone
 async def test_a_sandbox_that_fails_leaves_nothing(kit: Kit) -> None:
     before = snapshot()
     config = kit.sandbox_config(linux=api.LinuxPodSandboxConfig(sysctls={"net.core.no_such_thing": "1"}))

@@ -50,6 +50,7 @@ print(json.dumps([locked, seen]))
 """
 
 
+@pytest.mark.alone
 def test_a_confined_process_reaches_its_root_and_nothing_else(tmp_path: Path) -> None:
     root, other = tmp_path / "root", tmp_path / "other"
     root.mkdir()
