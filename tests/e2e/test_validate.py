@@ -80,15 +80,10 @@ async def test_podyard_passes_every_case_and_they_touch_all_of_the_protocol(
 
 
 async def test_containerd_differs_where_that_is_listed(containerd: Containerd) -> None:
-    target = Target(runtime_endpoint=containerd.endpoint)
-    outcome = await run(target, CASES, parallel=PARALLEL)
+    outcome = await run(Target(runtime_endpoint=containerd.endpoint), CASES, parallel=PARALLEL)
     failed = failures(outcome)
     known = listed(sometimes=True)
-    unknown = {title: text for title, text in failed.items() if title not in known}
-    if unknown:
-        # A race in containerd that others' cases bring about is none of the case's: it must fail alone, too.
-        again = await run(target, [case for case in CASES if case.title in unknown], parallel=1)
-        assert failures(again) == {}
+    assert {title: text for title, text in failed.items() if title not in known} == {}
     assert sorted(listed(sometimes=False).keys() - failed.keys()) == [], "these are listed and did not fail"
     assert outcome.leftovers == []
     assert await left_behind(containerd) == []
