@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -163,6 +164,15 @@ class Kit:
         status = await self.status(container_id)
         await until(lambda: text in self.output(status), f"{text!r} in the log", lambda: self.output(status))
         return status
+
+    async def process(self, container_id: str) -> Path:
+        """The folder in /proc of a container's first process, as its details tell it.
+
+        StartContainer may answer before the OCI runtime's init has executed the command, so a case that looks at the
+        process from outside makes the command say something first (``says``).
+        """
+        answer = await self.runtime.container_status(container_id, verbose=True)
+        return Path(f"/proc/{json.loads(answer.info['info'])['pid']}")
 
     # --- logs
 

@@ -170,9 +170,11 @@ async def _(kit: Kit) -> None:
 
 @case("container", "the pid among the details is that of its process")
 async def _(kit: Kit) -> None:
-    container_id = await kit.start(["sleep", "7531"])
-    info = json.loads((await kit.runtime.container_status(container_id, verbose=True)).info["info"])
-    equal(Path(f"/proc/{info['pid']}/cmdline").read_bytes(), b"sleep\x007531\x00", "command line of that process")
+    command = ["sh", "-c", "echo runs; sleep 7531; exit"]
+    container_id = await kit.start(command)
+    await kit.says(container_id, "runs")
+    came = ((await kit.process(container_id)) / "cmdline").read_bytes()
+    equal(came, "".join(f"{word}\0" for word in command).encode(), "command line of that process")
 
 
 @table(
@@ -214,10 +216,9 @@ async def _(kit: Kit) -> None:
 @case("container", "removing a running one kills it")
 async def _(kit: Kit) -> None:
     container_id = await kit.start(["sleep", "9753"])
-    info = json.loads((await kit.runtime.container_status(container_id, verbose=True)).info["info"])
+    command = (await kit.process(container_id)) / "cmdline"
     await kit.runtime.remove_container(container_id)
     await kit.refused(kit.status(container_id), NotFound, fixed=True)
-    command = Path(f"/proc/{info['pid']}/cmdline")
     holds(not command.exists() or b"9753" not in command.read_bytes(), "that its process has gone", "it runs")
 
 

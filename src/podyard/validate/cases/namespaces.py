@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -97,9 +96,10 @@ async def _(kit: Kit) -> None:
 
 @case("namespaces", "with PID mode TARGET a container sees its target's processes")
 async def _(kit: Kit) -> None:
-    target = await kit.start(["sleep", "4444"])
+    target = await kit.start(["sh", "-c", "echo runs; sleep 4444; exit"])
+    await kit.says(target, "runs")
     linux = security(namespace_options=api.NamespaceOption(pid=api.TARGET, target_id=target))
-    contains(await kit.shell("ps -o pid,args", linux=linux), "1 sleep 4444", "processes")
+    contains(await kit.shell("ps -o pid,args", linux=linux), "1 sh -c echo runs; sleep 4444; exit", "processes")
 
 
 @case("namespaces", "a target that does not exist is refused")
@@ -216,9 +216,10 @@ async def _(kit: Kit) -> None:
 @case("user namespaces", "on the host a process is the mapped user", needs="user namespaces")
 async def _(kit: Kit) -> None:
     sandbox_id, options = await _user_namespace(kit)
-    container_id = await kit.idle(sandbox_id, linux=security(namespace_options=options))
-    info = json.loads((await kit.runtime.container_status(container_id, verbose=True)).info["info"])
-    equal(Path(f"/proc/{info['pid']}").stat().st_uid, 1_000_000, "uid on the host")
+    command = ["sh", "-c", "echo runs; sleep 1000"]
+    container_id = await kit.start(command, sandbox_id, linux=security(namespace_options=options))
+    await kit.says(container_id, "runs")
+    equal((await kit.process(container_id)).stat().st_uid, 1_000_000, "uid on the host")
 
 
 @case("user namespaces", "containers of the sandbox share it", needs="user namespaces")

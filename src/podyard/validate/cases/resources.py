@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +200,5 @@ async def _(kit: Kit) -> None:
     paths = set()
     for _ in range(2):
         container_id = await kit.idle()
-        info = json.loads((await kit.runtime.container_status(container_id, verbose=True)).info["info"])
-        paths.add(Path(f"/proc/{info['pid']}/cgroup").read_text())
+        paths.add(((await kit.process(container_id)) / "cgroup").read_text())
     equal(len(paths), 2, "different cgroups")

@@ -249,9 +249,8 @@ async def _(kit: Kit) -> None:
     parent = name if driver == api.SYSTEMD else f"/{name}"
     sandbox_id = await kit.sandbox(linux=api.LinuxPodSandboxConfig(cgroup_parent=parent))
     container_id = await kit.idle(sandbox_id)
-    info = json.loads((await kit.runtime.container_status(container_id, verbose=True)).info["info"])
     try:
-        contains(Path(f"/proc/{info['pid']}/cgroup").read_text(), name, "cgroups of a container's process")
+        contains(((await kit.process(container_id)) / "cgroup").read_text(), name, "cgroups of a container's process")
     finally:
         await kit.runtime.remove_pod_sandbox(sandbox_id)
         for folder in Path("/sys/fs/cgroup").glob(f"**/{name}"):
