@@ -10,18 +10,17 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from tests.support.servers import CNI_BINARIES, remove_network, write_network
+from tests.support.networks import CNI_BINARIES, Network
 
 from podyard.linux import namespaces
 from podyard.oci.probe import find_binary
-
-BRIDGE = "podyard-floor"
 
 
 def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
     """Seconds of each part, by its name."""
     times: defaultdict[str, list[float]] = defaultdict(list)
-    write_network(folder / "cni", BRIDGE[:15], "10.248.0.0/16", folder / "ipam")
+    network = Network()
+    network.write(folder / "cni", folder / "ipam")
     try:
         for number in range(rounds):
             _network_round(folder, number, times)
@@ -30,7 +29,7 @@ def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
                 if not _container_round(folder, name, number, times):
                     break
     finally:
-        remove_network(BRIDGE[:15])
+        network.remove()
     return times
 
 

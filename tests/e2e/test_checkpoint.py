@@ -27,7 +27,6 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podyard]:
     """A podyard with a second handler, whose OCI runtime saves containers without CRIU."""
     folder = tmp_path_factory.mktemp("checkpoint")
     server = Podyard(folder / "own", **{"runtime.handlers.saving": {"path": str(saving.install(folder))}})
-    server.bridge, server.subnet = "pytest-p5", "10.252.0.0/16"
     server.start()
     try:
         yield server

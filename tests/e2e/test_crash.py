@@ -29,7 +29,6 @@ COUNT = 'i=0; while [ $i -lt 60 ]; do echo "line $i"; i=$((i+1)); sleep 0.05; do
 def own(tmp_path: Path) -> Iterator[Podyard]:
     """A podyard of the test's own."""
     server = Podyard(tmp_path / "own", runtime={"hooks": ["tests.support.crash:setup"]})
-    server.bridge, server.subnet = "pytest-p1", "10.245.0.0/16"
     server.folder.mkdir()
     server.environment = {
         crash.FOLDER: str(server.folder),

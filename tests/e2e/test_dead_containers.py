@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from tests.support.images import Images
 from tests.support.pods import Kit
-from tests.support.servers import Podyard, remove_network
+from tests.support.servers import Podyard
 
 from podyard.client import Client
 from podyard.cri import api
@@ -27,7 +27,6 @@ ANNOTATION = "x" * 4000
 async def kit(images: Images, tmp_path: Path) -> AsyncIterator[Kit]:
     """One pod with an ended and a running container, and COUNT records of what is long gone."""
     server = Podyard(tmp_path / "own")
-    server.bridge, server.subnet = "pytest-p7", "10.254.0.0/16"
     server.folder.mkdir()
     server.configure()
     try:
@@ -50,7 +49,7 @@ async def kit(images: Images, tmp_path: Path) -> AsyncIterator[Kit]:
         await server.ready()
         server.terminate()
         server.reset()
-        remove_network(server.bridge)
+        server.network.remove()
 
 
 async def started(server: Podyard) -> Client:

@@ -124,7 +124,6 @@ async def test_the_shortest_process_is_started_before_it_stops(kit: Kit) -> None
 
 async def test_streams_end_when_podyard_stops(tmp_path: Any, images: Images) -> None:
     server = Podyard(tmp_path / "own")
-    server.bridge, server.subnet = "pytest-p3", "10.253.0.0/16"
     server.folder.mkdir()
     await asyncio.to_thread(server.start)
     try:

@@ -33,7 +33,6 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podyard]:
         "runtime.handlers.second": {"path": "runc", "options": ["--debug", f"--log={folder / 'second.log'}"]},
     }
     server = Podyard(folder, **settings)
-    server.bridge, server.subnet = "pytest-p3", "10.247.0.0/16"
     server.start()
     try:
         yield server

@@ -12,7 +12,7 @@ from tests.support.host import snapshot
 from tests.support.images import Images
 from tests.support.patience import PATIENCE
 from tests.support.pods import Kit
-from tests.support.servers import Podyard, remove_network
+from tests.support.servers import Podyard
 
 from podyard.client import Client
 from podyard.cri import api
@@ -27,7 +27,6 @@ TREE = Path(os.environ.get("PODYARD_TEST_TREE") or Path(__file__).parent.parent.
 async def test_after_a_reset_nothing_is_left(images: Images, tmp_path: Path) -> None:
     before = snapshot()
     server = Podyard(tmp_path / "podyard")
-    server.bridge, server.subnet = "pytest-p2", "10.246.0.0/16"
     server.folder.mkdir()
     server.configure()
     server.spawn()
@@ -48,7 +47,7 @@ async def test_after_a_reset_nothing_is_left(images: Images, tmp_path: Path) -> 
     assert not server.root.exists()
     assert not server.run.exists()
     assert not server.socket.exists()
-    remove_network(server.bridge)
+    server.network.remove()
     assert snapshot().added_since(before) == {}
 
 
@@ -57,7 +56,6 @@ async def test_a_full_disk_is_told_and_changes_nothing(images: Images, tmp_path:
     root.mkdir(parents=True)
     mounts.mount_tmpfs(root, "size=6m")
     server = Podyard(tmp_path / "podyard")
-    server.bridge, server.subnet = "pytest-p3", "10.247.0.0/16"
     try:
         server.configure()
         server.spawn()
@@ -74,7 +72,7 @@ async def test_a_full_disk_is_told_and_changes_nothing(images: Images, tmp_path:
     finally:
         if server.process is not None and server.process.poll() is None:
             server.terminate()
-        remove_network(server.bridge)
+        server.network.remove()
         for point in mounts.mounted_below(tmp_path):
             mounts.unmount(point)
 

@@ -39,7 +39,6 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podyard]:
         "runtime.handlers.stand-in": {"path": str(saving.install(folder))},
     }
     server = Podyard(folder / "own", runtime={"hooks": ["tests.support.crash:setup"]}, **handlers)
-    server.bridge, server.subnet = "pytest-p6", "10.253.0.0/16"
     server.folder.mkdir()
     tree = Path(__file__).parent.parent.parent
     server.environment = {crash.FOLDER: str(server.folder), "PYTHONPATH": str(tree)}

@@ -29,7 +29,6 @@ LONGEST = 0.6
 def own(tmp_path: Path) -> Iterator[Podyard]:
     """A podyard of the test's own."""
     server = Podyard(tmp_path / "own", metrics_listen=f"127.0.0.1:{registry.free_port()}")
-    server.bridge, server.subnet = "pytest-p2", "10.246.0.0/16"
     server.start()
     try:
         yield server

@@ -21,7 +21,6 @@ TEMPLATE = {
     "plugins": [
         {
             "type": "bridge",
-            "bridge": "pytest-p6",
             "isGateway": True,
             "ipam": {"type": "host-local", "ranges": ["RANGES"], "routes": [{"dst": "0.0.0.0/0"}]},
         }
@@ -42,9 +41,9 @@ async def test_a_template_becomes_the_pods_network(tmp_path: Path, images: Image
     template = tmp_path / "template"
     plugins = json.loads(json.dumps(TEMPLATE))
     plugins["plugins"][0]["ipam"]["dataDir"] = str(tmp_path / "ipam")
-    template.write_text(json.dumps(plugins).replace('"RANGES"', RANGES))
     server = Podyard(tmp_path / "own")
-    server.bridge, server.subnet = "pytest-p6", "10.252.0.0/16"
+    plugins["plugins"][0]["bridge"] = server.network.bridge
+    template.write_text(json.dumps(plugins).replace('"RANGES"', RANGES))
     server.folder.mkdir()
     server.configure()
     (server.cni_conf / "10-bridge.conflist").unlink()
@@ -59,10 +58,12 @@ async def test_a_template_becomes_the_pods_network(tmp_path: Path, images: Image
             with pytest.raises(InvalidArgument, match="pod CIDR"):
                 await client.runtime.update_runtime_config("10.1.2.3/24")
             for _ in range(2):
-                await client.runtime.update_runtime_config("10.254.7.0/24")
+                await client.runtime.update_runtime_config(f"{server.network.prefix}.7.0/24")
             assert await network_ready(client)
             sandbox_id = await kit.sandbox()
-            assert (await client.runtime.pod_sandbox_status(sandbox_id)).status.network.ip.startswith("10.254.7.")
+            assert (await client.runtime.pod_sandbox_status(sandbox_id)).status.network.ip.startswith(
+                f"{server.network.prefix}.7."
+            )
             await kit.close()
     finally:
         await asyncio.to_thread(server.stop)

@@ -59,7 +59,6 @@ spec:
 def own(tmp_path: Path) -> Iterator[Podyard]:
     """A podyard of the test's own."""
     server = Podyard(tmp_path / "own")
-    server.bridge, server.subnet = "pytest-p8", "10.242.0.0/16"
     server.start()
     try:
         yield server
@@ -241,7 +240,7 @@ async def test_what_is_declared_runs_once_whoever_is_killed(own: Podyard, images
     left = {kind: [line for line in lines if any(part in line for part in mine)] for kind, lines in added.items()}
     left["processes"] = [line for line in left.get("processes", []) if "podyard serve" not in line]
     assert not any(left.values()), left
-    assert list(Path(f"/sys/class/net/{own.bridge}/brif").iterdir()) == []
+    assert list(Path(f"/sys/class/net/{own.network.bridge}/brif").iterdir()) == []
     for folder in ("bundles", "pins", "sandboxes", "exits"):
         assert list((own.run / folder).iterdir()) == []
     assert list((own.root / "containers").iterdir()) == []

@@ -363,7 +363,6 @@ async def descriptors(server: Podyard) -> int:
 
 async def test_a_restarted_podyard_goes_on_measuring(tmp_path: Path, images: Images) -> None:
     server = Podyard(tmp_path / "own", stats={"interval": 1.0})
-    server.bridge, server.subnet = "pytest-s1", "10.247.0.0/16"
     server.folder.mkdir()
     await asyncio.to_thread(server.configure)
     server.spawn()

@@ -21,7 +21,6 @@ TRANSPORTS: tuple[Transport, ...] = ("spdy", "websocket")
 
 async def test_a_certificate_of_its_own_stays_over_a_restart(images: Images, tmp_path: Path) -> None:
     server = Podyard(tmp_path / "own", streaming={"tls": True})
-    server.bridge, server.subnet = "pytest-t1", "10.239.0.0/16"
     await asyncio.to_thread(server.start)
     certificate = server.root / "streaming" / "own.pem"
     try:

@@ -17,7 +17,7 @@ import pytest
 from tests.support.images import Images
 from tests.support.patience import PATIENCE
 from tests.support.pods import WAIT_LIMIT, Kit
-from tests.support.servers import SYSTEMD, Podyard, remove_network
+from tests.support.servers import SYSTEMD, Podyard
 
 from podyard.client import Client
 from podyard.cri import api
@@ -173,7 +173,6 @@ async def test_oom_killed_is_reported_though_the_scope_goes_with_its_process(kit
 def service(tmp_path: Path) -> Iterator[Podyard]:
     """podyard as a unit of systemd, written as an administrator would (docs: KillMode=process)."""
     server = Podyard(tmp_path / "podyard")
-    server.bridge, server.subnet = "pytest-p4", "10.248.0.0/16"
     server.folder.mkdir()
     server.configure()
     UNIT_FILE.write_text(
@@ -189,7 +188,7 @@ def service(tmp_path: Path) -> Iterator[Podyard]:
         UNIT_FILE.unlink()
         systemctl("daemon-reload")
         server.reset()
-        remove_network(server.bridge)
+        server.network.remove()
 
 
 async def test_a_service_that_is_restarted_keeps_its_containers(service: Podyard, images: Images) -> None:

@@ -248,7 +248,6 @@ async def test_a_clients_own_cgroup_is_left_to_it(own_kit: Kit) -> None:
 
 async def test_changed_limits_survive_a_restart(tmp_path: Path, images: Images) -> None:
     server = Podyard(tmp_path / "own")
-    server.bridge, server.subnet = "pytest-p4", "10.253.0.0/16"
     await asyncio.to_thread(server.start)
     try:
         async with await Client.connect(server.endpoint) as client:

@@ -42,7 +42,6 @@ def own() -> Iterator[Podyard]:
     server = Podyard(folder, runtime={"hooks": ["tests.support.crash:setup"]})
     root = Path(__file__).parents[2]
     server.environment = {crash.FOLDER: str(folder), "PYTHONPATH": f"{root}:{root / 'src'}"}
-    server.bridge, server.subnet = "pytest-p2", "10.246.0.0/16"
     server.start()
     try:
         yield server

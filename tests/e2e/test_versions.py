@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.images import Images
 from tests.support.pods import Kit
-from tests.support.servers import Podyard, remove_network
+from tests.support.servers import Podyard
 
 from podyard.client import Client
 from podyard.errors import EndpointError, Unavailable
@@ -16,7 +16,6 @@ from podyard.errors import EndpointError, Unavailable
 
 def server(folder: Path, **settings: object) -> Podyard:
     made = Podyard(folder / "podyard", **settings)
-    made.bridge, made.subnet = "pytest-p4", "10.249.0.0/16"
     made.folder.mkdir(exist_ok=True)
     made.configure()
     return made
@@ -27,7 +26,7 @@ async def end(made: Podyard) -> None:
     if made.process is not None and made.process.poll() is None:
         made.terminate()
     made.reset()
-    remove_network(made.bridge)
+    made.network.remove()
 
 
 async def test_a_pod_over_v1alpha2(images: Images, tmp_path: Path) -> None:

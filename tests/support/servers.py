@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -17,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.support.networks import CNI_BINARIES, Network
 from tests.support.patience import PATIENCE
 
 from podyard.client import Client
@@ -30,17 +30,15 @@ CGROUP_DRIVER = os.environ.get("PODYARD_TEST_CGROUP_DRIVER", "auto")
 """The cgroup driver that podyard shall use."""
 SYSTEMD = CGROUP_DRIVER == "systemd" or (CGROUP_DRIVER == "auto" and Path("/run/systemd/system").is_dir())
 """Whether that is systemd's."""
-CNI_BINARIES = Path("/usr/lib/cni")
 
 
 class Server:
-    """A runtime as a process. ``folder`` holds all that it writes, ``bridge`` is its own network's interface."""
+    """A runtime as a process. ``folder`` holds all that it writes, ``network`` is its own until ``stop``."""
 
     name: str
-    bridge: str
-    subnet: str
 
     def __init__(self, folder: Path) -> None:
+        self.network = Network()
         self.folder = folder
         self.socket = folder / f"{self.name}.sock"
         self.log = folder / f"{self.name}.log"
@@ -59,7 +57,7 @@ class Server:
 
     def configure(self) -> None:
         """Write its configuration."""
-        write_network(self.cni_conf, self.bridge, self.subnet, self.folder / "ipam")
+        self.network.write(self.cni_conf, self.folder / "ipam")
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -109,7 +107,7 @@ class Server:
                 asyncio.run(self._remove_pods())
                 self.terminate()
         finally:
-            remove_network(self.bridge)
+            self.network.remove()
             for point in mounts.mounted_below(self.folder):
                 mounts.unmount(point)
 
@@ -124,8 +122,6 @@ class Podyard(Server):
     """podyard, from the installed tree."""
 
     name = "podyard"
-    bridge = "pytest-p0"
-    subnet = "10.243.0.0/16"
 
     def __init__(self, folder: Path, **settings: object) -> None:
         super().__init__(folder)
@@ -181,8 +177,6 @@ class Containerd(Server):
     """Debian's containerd, over runc."""
 
     name = "containerd"
-    bridge = "pytest-c0"
-    subnet = "10.244.0.0/16"
 
     def __init__(self, folder: Path, registry: str, pause_image: str) -> None:
         super().__init__(folder)
@@ -231,59 +225,6 @@ config_path = "{self.folder / "certs.d"}"
         for pid in shims.stdout.split():
             os.kill(int(pid), signal.SIGKILL)
         cgroups.remove_if_empty("/k8s.io")
-
-
-def write_network(folder: Path, bridge: str, subnet: str, data: Path) -> None:
-    """A CNI configuration with a bridge of its own and host ports; without masquerading, which is slow to set up."""
-    folder.mkdir(parents=True, exist_ok=True)
-    conflist = {
-        "cniVersion": "1.0.0",
-        "name": bridge,
-        "plugins": [
-            {
-                "type": "bridge",
-                "bridge": bridge,
-                "isGateway": True,
-                "ipMasq": False,
-                "hairpinMode": True,
-                "ipam": {
-                    "type": "host-local",
-                    "ranges": [[{"subnet": subnet}]],
-                    "routes": [{"dst": "0.0.0.0/0"}],
-                    "dataDir": str(data),
-                },
-            },
-            {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True},
-        ],
-    }
-    (folder / "10-bridge.conflist").write_text(json.dumps(conflist))
-
-
-def remove_network(bridge: str) -> None:
-    """What the plugins leave once no pod is attached: the bridge, and the empty chains of host ports."""
-    subprocess.run(["ip", "link", "delete", bridge], capture_output=True, check=False)
-    for tool in ("iptables", "ip6tables"):
-        remove_host_port_chains(tool)
-
-
-def remove_host_port_chains(tool: str) -> None:
-    """Take portmap's top chains out of the nat table, unless some pod of the host still uses them."""
-    listing = subprocess.run([tool, "-w", "-t", "nat", "-S"], capture_output=True, text=True, check=False).stdout
-    if "-A CNI-DN-" in listing or "CNI-HOSTPORT" not in listing:
-        return
-    rules = [line.split() for line in listing.splitlines()]
-    for words in rules:
-        if words[0] == "-A" and any(word.startswith("CNI-HOSTPORT") for word in words) and "CNI-DN" not in words[1]:
-            subprocess.run([tool, "-w", "-t", "nat", "-D", *_unquoted(words[1:])], capture_output=True, check=False)
-    chains = [words[1] for words in rules if words[0] == "-N" and words[1].startswith("CNI-HOSTPORT")]
-    for verb in ("-F", "-X"):
-        for chain in chains:
-            subprocess.run([tool, "-w", "-t", "nat", verb, chain], capture_output=True, check=False)
-
-
-def _unquoted(words: list[str]) -> list[str]:
-    """iptables -S quotes comments: "a b" comes as two words."""
-    return shlex.split(" ".join(words))
 
 
 def remove_folder(folder: Path) -> None:
