@@ -34,9 +34,7 @@ class Network:
             raise RuntimeError("every network that tests may have is taken")
         self.bridge = f"pytest-{number}"
         self.prefix = f"10.{number}"
-        # Every network of the host shares this lock; who gets it alone may take the chains of all away.
-        self._users = os.open(CNI_BINARIES / "portmap", os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(self._users, fcntl.LOCK_SH)
+        _users.enter()
 
     def write(self, folder: Path, data: Path) -> None:
         """A CNI configuration with the bridge and host ports; without masquerading, which is slow to set up.
@@ -74,12 +72,42 @@ class Network:
         if self._claim.fileno() < 0:
             return
         subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True, check=False)
-        with suppress(BlockingIOError):
-            fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _users.are_ours():
             for tool in ("iptables", "ip6tables"):
                 _remove_host_port_chains(tool)
-        os.close(self._users)
+        _users.leave()
         self._claim.close()
+
+
+class _Users:
+    """The processes of the host whose networks use portmap's chains: each shares a lock as long as it has one."""
+
+    def __init__(self) -> None:
+        self._networks = 0
+        self._lock = -1
+
+    def enter(self) -> None:
+        if self._networks == 0:
+            self._lock = os.open(CNI_BINARIES / "portmap", os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+        self._networks += 1
+
+    def are_ours(self) -> bool:
+        """Whether no other process has a network; none can begin one until ``leave``."""
+        with suppress(BlockingIOError):
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False
+
+    def leave(self) -> None:
+        self._networks -= 1
+        if self._networks == 0:
+            os.close(self._lock)
+        else:
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+
+
+_users = _Users()
 
 
 def _remove_host_port_chains(tool: str) -> None:
