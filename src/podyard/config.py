@@ -73,7 +73,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     image_listen: Path | None = None
     """A socket for the ImageService alone; then the first one serves the RuntimeService alone."""
     versions: list[Literal["v1", "v1alpha2"]] = msgspec.field(default_factory=lambda: ["v1", "v1alpha2"])
-    """The CRI versions to serve."""
+    """The CRI versions to serve; [] for none."""
+    image_versions: list[Literal["v1", "v1alpha2"]] | None = None
+    """Those of the ImageService, where they are others; [] serves no images to CRI clients."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity of the daemon's own log, which goes to standard error."""
     slow_call: float = 10.0
@@ -85,6 +87,11 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     network: NetworkConfig = msgspec.field(default_factory=NetworkConfig)
     streaming: StreamingConfig = msgspec.field(default_factory=StreamingConfig)
     stats: StatsConfig = msgspec.field(default_factory=StatsConfig)
+
+    @property
+    def versions_of_images(self) -> list[Literal["v1", "v1alpha2"]]:
+        """The versions of the ImageService."""
+        return self.versions if self.image_versions is None else self.image_versions
 
 
 def load(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -125,8 +132,6 @@ def _check(values: Mapping[str, Any], source: str) -> Config:
             raise ConfigError(f"{source}: {path} must be an absolute path")
     if config.metrics_listen and not _ADDRESS.fullmatch(config.metrics_listen):
         raise ConfigError(f"{source}: metrics_listen is {config.metrics_listen!r}, which should be like 127.0.0.1:9470")
-    if not config.versions:
-        raise ConfigError(f"{source}: versions is empty; name v1, v1alpha2 or both")
     return config
 
 

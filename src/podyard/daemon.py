@@ -94,7 +94,8 @@ async def _serve(config: Config) -> None:
         context.stats.start()
         state[0] = ""
         _notify(manager, "READY=1")
-        logger.info("serving %s on %s", ", ".join(config.versions), config.listen)
+        spoken = [", ".join(versions) or "no version" for versions in (config.versions, config.versions_of_images)]
+        logger.info("serving %s (images %s) on %s", *spoken, config.listen)
         await stopping.wait()
         _notify(manager, "STOPPING=1")
         logger.info("stopping; containers go on")
@@ -286,7 +287,9 @@ async def _handler(runtime: OciRuntime, init: Path, cgroup: str, layers: Path) -
 async def _listen(server: Server, config: Config, context: Context) -> None:
     runtime, images, admin = RuntimeService(context), ImageService(context.images), AdminService(context.images)
     of_runtime: list[tuple[str, str, object]] = [(version, "RuntimeService", runtime) for version in config.versions]
-    of_images: list[tuple[str, str, object]] = [(version, "ImageService", images) for version in config.versions]
+    of_images: list[tuple[str, str, object]] = [
+        (version, "ImageService", images) for version in config.versions_of_images
+    ]
     of_admin: list[tuple[str, str, object]] = [("admin", "Admin", admin)]
     if config.image_listen is None:
         await server.listen(config.listen, of_runtime + of_images + of_admin)

@@ -9,7 +9,7 @@
     ├── Unimplemented                 UNIMPLEMENTED        exit 6    podyard cannot do this yet, or this endpoint cannot
     ├── DeadlineExceeded              DEADLINE_EXCEEDED    exit 7    a bounded wait ran out
     ├── Unavailable                   UNAVAILABLE          exit 8    not now: recovering, no network, no runtime
-    │   ├── EndpointError             UNAVAILABLE          exit 8    nothing usable listens on a CRI endpoint
+    │   ├── EndpointError             UNAVAILABLE          exit 14   nothing usable listens on a CRI endpoint
     │   └── RegistryUnavailable       UNAVAILABLE          exit 8    the registry did not answer
     ├── PermissionDenied              PERMISSION_DENIED    exit 9    the registry or the host said no
     │   └── SignatureValidationFailed PERMISSION_DENIED    exit 9    the image is not signed as the policy asks for
@@ -117,6 +117,8 @@ class Unavailable(PodyardError):
 
 class EndpointError(Unavailable):
     """No usable CRI service on an endpoint: absent, stale, mute, or without a version that may be spoken."""
+
+    exit_code = 14
 
 
 class RegistryUnavailable(Unavailable):

@@ -83,7 +83,7 @@ def command(
     ends the agent; the Pods go on, and the next agent finds them.
 
     The versions of the CRI are chosen at the start. When none can be spoken, nothing is started, no node is
-    registered, and the exit code is 8.
+    registered, and the exit code is 14.
 
     The API on a unix socket (GET /pods, /healthz, /readyz) is for root alone. A kubelet's API, for kubectl logs, exec,
     attach, port-forward, cp and top, is served over TLS where somebody can be let in: with a kubeconfig the API server

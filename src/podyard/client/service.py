@@ -98,5 +98,6 @@ class ServiceClient:
             return Unimplemented(f"{endpoint} lacks {method} of {self._name}, or what was asked of it: {error}")
         return EndpointError(
             f"{endpoint} does not serve {self._name} any more, the version chosen when this client started: {method} "
-            f"failed. Restart the client to choose again, or bring a runtime back that speaks {self.version_spoken}"
+            f"failed. Restart the client (of a node: the agent) to choose again, or bring a runtime back that speaks "
+            f"{self.version_spoken}"
         )

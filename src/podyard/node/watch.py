@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 from podyard.client import Client
 from podyard.cri import api
-from podyard.errors import PodyardError, Unimplemented
+from podyard.errors import EndpointError, PodyardError, Unimplemented
 from podyard.node.wake import until_set
 
 logger = logging.getLogger(__name__)
@@ -85,5 +85,13 @@ class RuntimeWatch:
             status = (await self._client.runtime.status()).status
         except PodyardError as error:
             return str(error)
+        # The image service negotiated for itself, and may lose its version by itself. Whatever else troubles it is told
+        # by the pulls that fail: containers go on without it.
+        try:
+            await self._client.images.image_fs_info()
+        except EndpointError as error:
+            return str(error)
+        except PodyardError as error:
+            logger.debug("the image service: %s", error)
         bad = [f"{one.type}: {one.reason} {one.message}".strip() for one in status.conditions if not one.status]
         return "; ".join(bad)

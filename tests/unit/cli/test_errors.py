@@ -41,7 +41,7 @@ def test_what_the_runtime_answers_is_one_line_and_the_classes_exit_code(
 
 def test_an_absent_runtime_is_an_error_that_says_how_to_start_one(bare: Podyard, tmp_path: Path) -> None:
     ended = bare("-r", f"unix://{tmp_path}/none.sock", "pods")
-    assert ended.code == 8
+    assert ended.code == 14
     assert f"{tmp_path}/none.sock" in ended.err
     assert "podyard serve" in ended.err
     assert "--runtime-endpoint" in ended.err

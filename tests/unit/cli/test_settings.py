@@ -81,5 +81,5 @@ def test_the_users_file_is_read(bare: Podyard, server: FakeServer, tmp_path: Pat
 def test_the_systems_file_is_read(bare: Podyard, server: FakeServer, tmp_path: Path) -> None:
     written(tmp_path / "etc" / "cli.toml", f'runtime-endpoint = "{server.endpoint}"\nimage-endpoint = "/none.sock"')
     ended = bare("version")
-    assert ended.code == 8
+    assert ended.code == 14
     assert "/none.sock" in ended.err, "the image endpoint of the same file belongs to it"

@@ -61,7 +61,7 @@ async def test_a_runtime_that_comes_back_without_the_chosen_version_gets_no_call
             with pytest.raises(EndpointError) as raised:
                 await call()
             assert f"runtime.{chosen}." in str(raised.value)
-            assert "Restart the client" in str(raised.value)
+            assert "Restart the client (of a node: the agent)" in str(raised.value)
         assert (client.runtime_version, client.image_version) == (chosen, chosen)
         assert not calls.requests and not image_calls.requests, "nothing may be asked in another version"
 

@@ -47,7 +47,7 @@ async def test_what_is_asked_wrongly_is_told(tmp_path: Path, arguments: tuple[st
 
 
 @pytest.mark.parametrize("kind", ["absent", "stale"])
-async def test_without_a_runtime_nothing_is_started_and_the_exit_code_is_8(
+async def test_without_a_runtime_nothing_is_started_and_the_exit_code_is_its_own(
     directory: Any, tmp_path: Path, kind: str
 ) -> None:
     directory.pod("web")
@@ -57,7 +57,7 @@ async def test_without_a_runtime_nothing_is_started_and_the_exit_code_is_8(
             left.bind(str(path))
     endpoint = ("--container-runtime-endpoint", f"unix://{path}")
     code, output = await node(tmp_path, "--pod-manifest-path", str(directory.path), *endpoint)
-    assert code == 8
+    assert code == 14
     assert f"no usable RuntimeService on unix://{path}; tried runtime.v1.RuntimeService: UNAVAILABLE: " in output
     assert not (tmp_path / "pods").exists()
     assert not (tmp_path / "node.sock").exists()
@@ -66,7 +66,7 @@ async def test_without_a_runtime_nothing_is_started_and_the_exit_code_is_8(
 async def test_each_version_that_was_tried_is_told(daemon: Any, directory: Any, tmp_path: Path) -> None:
     endpoint = ("--container-runtime-endpoint", f"{tmp_path}/cri.sock", "--versions", "v1alpha2")
     code, output = await node(tmp_path, "--pod-manifest-path", str(directory.path), *endpoint)
-    assert code == 8
+    assert code == 14
     assert "tried runtime.v1alpha2.RuntimeService: UNIMPLEMENTED" in output
 
 
@@ -82,7 +82,7 @@ async def test_a_node_whose_runtime_speaks_no_version_that_may_be_spoken_is_not_
         (tmp_path / "config").write_text(json.dumps(config))
         endpoint = ("--container-runtime-endpoint", f"{tmp_path}/cri.sock", "--versions", "v1alpha2")
         code, output = await node(tmp_path, "--kubeconfig", f"{tmp_path}/config", "--node-name", "n", *endpoint)
-        assert code == 8
+        assert code == 14
         assert "tried runtime.v1alpha2.RuntimeService: UNIMPLEMENTED" in output
         assert (server.requests, server.has("nodes", "n")) == ({}, False)
 
