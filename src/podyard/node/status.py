@@ -12,6 +12,11 @@ from podyard.manifest.translate.resources import qos_class
 from podyard.node.times import rfc3339
 from podyard.pods import Board, ContainerView, PodView, Waiting
 
+_UNKNOWN_END = {
+    "exitCode": 137,
+    "reason": "ContainerStatusUnknown",
+    "message": "the container was removed when the Pod had been ended",
+}
 CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
 
@@ -71,7 +76,7 @@ def pod_status(record: Record, now: float) -> dict[str, Any]:
     mains = [one for one in known if one.kind == "container"]
     view = record.view
     phase = _last_phase(mains) if record.over else _phase(record.pod, inits, mains)
-    if view is not None and view.evicted:
+    if view is not None and view.verdict and not any(one.state == "running" for one in known):
         phase = "Failed"
     ips = view.ips if view is not None and view.ready else ()
     if record.pod.spec.host_network and view is not None and not ips:
@@ -79,8 +84,8 @@ def pod_status(record: Record, now: float) -> dict[str, Any]:
     status: dict[str, Any] = {"phase": phase, "conditions": _conditions(record, phase, inits, mains, now=now)}
     if record.failure is not None:
         status |= {"reason": record.failure.reason, "message": record.failure.message}
-    elif view is not None and view.evicted:
-        status |= {"reason": "Evicted", "message": view.evicted}
+    elif view is not None and view.verdict:
+        status |= {"reason": view.verdict.reason, "message": view.verdict.message}
     if record.host_ips:
         status |= {"hostIP": record.host_ips[0], "hostIPs": [{"ip": ip} for ip in record.host_ips]}
     if ips:
@@ -133,6 +138,8 @@ def _states(
         if waiting is None:
             return {"terminated": _terminated(record, found)}, last
         last = {"terminated": _terminated(record, found)}
+    if waiting is None and record.view is not None and record.view.verdict:
+        return {"terminated": dict(_UNKNOWN_END)}, last
     if waiting is None:
         has_inits = bool(record.pod.spec.init_containers) and kind == "container"
         waiting = Waiting("PodInitializing" if has_inits else "ContainerCreating")
@@ -176,7 +183,7 @@ def _last_phase(mains: Sequence[_Known]) -> str:
 def _conditions(
     record: Record, phase: str, inits: Sequence[_Known], mains: Sequence[_Known], *, now: float
 ) -> list[dict[str, Any]]:
-    """One for each of ``CONDITIONS``."""
+    """One for each of ``CONDITIONS``, and one more where the Pod was ended for others' sake."""
     view = record.view
     begun = any(one.has_run for one in mains)
     lacking = [one for one in inits if not (one.ready if one.kind == "init" else one.started)]
@@ -196,6 +203,9 @@ def _conditions(
         containers,
         {"type": "PodScheduled", "status": "True"},
     ]
+    if view is not None and view.verdict and view.verdict.disruption:
+        ended = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}
+        made.append({**ended, "message": view.verdict.message})
     before = {one["type"]: one for one in record.before.get("conditions", [])}
     return [_dated(one, before.get(one["type"]), now) for one in made]
 

@@ -7,6 +7,7 @@
     prober     containers are probed;  probes: what the answers mean;  actions: what probes and hooks do
     board      what is known of containers beside what the endpoint tells
     inventory  which Pods there are, from the endpoint's lists;  views: how they are shown
+    verdict    why a Pod was ended for good
     removal    stop and remove;  stopping: one container;  cleanup: of old attempts at a container
     volumes    the host side of volumes;  folders: where a Pod's files are;  host: what must be known of the node
     objects    ConfigMaps, Secrets and tokens;  projections: volumes made of them;  atomic: how files are exchanged

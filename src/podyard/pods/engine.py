@@ -112,7 +112,7 @@ class PodEngine:
                 return  # removed in the meantime
             await self._supervisor(launcher, steps, just_wait).watch()
             for view in await self.find(running.name, running.namespace):
-                if view.evicted and (failures := await removal.stop_pod(self._client, view, None, steps)):
+                if view.verdict and (failures := await removal.stop_pod(self._client, view, None, steps)):
                     raise removal.combined(failures)
 
     async def keep(

@@ -36,9 +36,9 @@ class PodFolder:
         return self.path / "stopping"
 
     @property
-    def evicted(self) -> Path:
-        """A file that says why the Pod was ended, where that was done to it."""
-        return self.path / "evicted"
+    def verdict(self) -> Path:
+        """A file that says why the Pod was ended for good, where that was done to it."""
+        return self.path / "verdict"
 
     def volume(self, volume: str) -> Path:
         """A volume that podyard makes: an emptyDir, or one whose files it writes."""

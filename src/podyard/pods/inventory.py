@@ -16,6 +16,7 @@ from podyard.pods.folders import Folders
 from podyard.pods.patience import patiently
 from podyard.pods.stopping import pre_stop_of
 from podyard.pods.termination import termination_message
+from podyard.pods.verdict import Verdict, read_verdict
 from podyard.pods.views import ContainerKind, ContainerView, PodView
 
 _AT_ONCE = 16
@@ -87,7 +88,7 @@ class Inventory:
             handler=newest.runtime_handler,
             labels=dict(newest.labels),
             annotations=dict(newest.annotations),
-            evicted=await asyncio.to_thread(self._evicted, newest.metadata),
+            verdict=await asyncio.to_thread(self._verdict, newest.metadata),
             sandboxes=tuple(sandbox.id for sandbox in sandboxes),
         )
 
@@ -122,12 +123,11 @@ class Inventory:
             finished_at=status.finished_at,
         )
 
-    def _evicted(self, metadata: api.PodSandboxMetadata) -> str:
+    def _verdict(self, metadata: api.PodSandboxMetadata) -> Verdict | None:
         try:
-            path = self._folders.of(metadata.namespace, metadata.name, metadata.uid).evicted
-            return path.read_text(encoding="utf-8")
-        except (InvalidArgument, OSError):
-            return ""  # as all Pods but a few, those of other makers and those whose files this user may not read
+            return read_verdict(self._folders.of(metadata.namespace, metadata.name, metadata.uid).verdict)
+        except InvalidArgument:
+            return None  # a Pod of another maker
 
     def _last_words(self, sandbox: api.PodSandbox, status: api.ContainerStatus) -> str:
         metadata = sandbox.metadata

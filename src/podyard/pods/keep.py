@@ -32,7 +32,7 @@ def can_go_on(view: PodView, folder: PodFolder) -> bool:
 
 def has_ended(view: PodView, pod: Pod) -> bool:
     """Whether a Pod has ended for good: no container of it is to be started, or started again."""
-    if view.evicted:
+    if view.verdict is not None:
         return True
     views = {container.name: container for container in view.containers}
     policy = pod.spec.restart_policy

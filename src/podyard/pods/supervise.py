@@ -24,6 +24,7 @@ from podyard.pods.restarts import BackOff, BackOffPolicy, starts_again
 from podyard.pods.start import last_attempts
 from podyard.pods.steps import Steps
 from podyard.pods.usage import excess
+from podyard.pods.verdict import Verdict, write_verdict
 
 Pause = Callable[[str, float], Awaitable[None]]
 """Wait for that many seconds, or until something happens in the sandbox of that id."""
@@ -86,7 +87,7 @@ class Supervisor:
         while await patiently(self._sandbox_lives):
             if fresh.done():
                 fresh.result()
-            if self._launcher.folder.evicted.exists():
+            if self._launcher.folder.verdict.exists():
                 return
             if self._launcher.folder.stopping.exists():
                 await self._prober.look({})
@@ -113,7 +114,7 @@ class Supervisor:
             await self._launcher.projections.refresh(self._steps)
             try:
                 if reason := await in_thread(excess, self._launcher.pod, self._launcher.folder):
-                    await in_thread(self._launcher.folder.evicted.write_text, reason, encoding="utf-8")
+                    await in_thread(write_verdict, self._launcher.folder, Verdict("Evicted", reason))
                     self._steps.tell("evicting", self._launcher.pod.full_name, detail=reason)
                     return
             except (PodyardError, OSError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from podyard.manifest.model import LifecycleHandler
+from podyard.pods.verdict import Verdict
 
 ContainerKind = Literal["init", "sidecar", "container", "ephemeral"]
 
@@ -99,7 +100,7 @@ class PodView:
     handler: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
-    evicted: str = ""
+    verdict: Verdict | None = None
     """Why it was ended for good, where that was done to it."""
     sandboxes: tuple[str, ...] = ()
     """All sandboxes of this Pod, the newest first."""

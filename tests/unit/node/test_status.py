@@ -11,6 +11,7 @@ from podyard.manifest import parse
 from podyard.manifest.model import Pod
 from podyard.node.status import Record, pod_status
 from podyard.pods import Board, ContainerView, PodView, Waiting
+from podyard.pods.verdict import Verdict
 
 SECOND = 10**9
 CRASH = Waiting("CrashLoopBackOff", "wait")
@@ -211,9 +212,28 @@ def test_a_pod_that_has_no_sandbox_yet_says_why() -> None:
 
 
 def test_an_evicted_pod_has_failed_and_says_why() -> None:
-    record = Record(pod=make_pod(), since=0.0, view=replace(VIEW, containers=(OK_A, OK_B), evicted="too much"))
-    status = pod_status(record, 100.0)
+    view = replace(VIEW, containers=(RUN_A, OK_B), verdict=Verdict("Evicted", "too much"))
+    status = pod_status(Record(pod=make_pod(), since=0.0, view=view), 100.0)
+    assert (status["phase"], status["reason"], status["message"]) == ("Running", "Evicted", "too much")
+    view = replace(view, containers=(OK_A, OK_B))
+    status = pod_status(Record(pod=make_pod(), since=0.0, view=view), 100.0)
     assert (status["phase"], status["reason"], status["message"]) == ("Failed", "Evicted", "too much")
+    assert "DisruptionTarget" not in [one["type"] for one in status["conditions"]]
+
+
+def test_a_pod_that_was_ended_for_others_sake_says_so_even_when_its_containers_are_gone() -> None:
+    view = replace(VIEW, containers=(OK_A,), verdict=Verdict("Evicted", "low", disruption=True))
+    status = pod_status(Record(pod=make_pod(), since=0.0, view=view), 100.0)
+    assert status["phase"] == "Failed"
+    last = status["conditions"][-1]
+    assert (last["type"], last["status"], last["reason"], last["message"]) == (
+        "DisruptionTarget",
+        "True",
+        "TerminationByKubelet",
+        "low",
+    )
+    ended = status["containerStatuses"][1]["state"]["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("ContainerStatusUnknown", 137)
 
 
 def test_addresses_are_those_of_a_sandbox_that_lives() -> None:

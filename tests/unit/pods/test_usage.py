@@ -11,6 +11,7 @@ from typing import Any
 from podyard.manifest.model import Pod
 from podyard.pods import Board, PodEngine
 from podyard.pods.folders import PodFolder
+from podyard.pods.verdict import Verdict
 from podyard.pods.usage import excess
 
 MakePod = Callable[..., Pod]
@@ -46,7 +47,7 @@ async def test_a_pod_that_holds_too_much_ends_for_good(runtime: Any, engine: Pod
     (Path(path) / "large").write_bytes(bytes(100 << 10))
     assert await asyncio.wait_for(keeping, 20)
     (view,) = await engine.find("web")
-    assert (view.evicted, view.ready, view.containers[0].state) == (REASON, False, "exited")
+    assert (view.verdict, view.ready, view.containers[0].state) == (Verdict("Evicted", REASON), False, "exited")
     # Whoever comes later leaves it so.
     starts = runtime.calls.count("StartContainer main")
     assert await asyncio.wait_for(engine.keep(pod, owned=lambda view: True), 20)
