@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.support import registry
 from tests.support.images import push_images
-from tests.support.servers import Containerd, Podyard, Server
+from tests.support.servers import Containerd, Podyard, Server, running
 
 from bench import floor, memory, report
 from bench.calls import Calls, measure_round
@@ -38,18 +38,9 @@ def main() -> None:
             Podyard(folder / "podyard"),
             Containerd(folder / "containerd", images.registry, images.pause),
         ]
-        started: list[Server] = []
-        try:
-            for server in servers:
-                server.start()
-                started.append(server)
+        with running(*servers):
             calls, costs = asyncio.run(measure(servers, images.busybox, options.rounds, options.pods))
             lowest = floor.measure(folder / "floor", options.rounds)
-        finally:
-            for server in started:
-                server.stop()
-                if isinstance(server, Podyard):
-                    server.reset()
     report.show(calls, costs, lowest, options.rounds, options.pods)
 
 

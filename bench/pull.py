@@ -27,7 +27,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.support import registry
-from tests.support.servers import Containerd, Podyard, Server
+from tests.support.servers import Containerd, Podyard, Server, running
 
 from podyard.client import Client
 from podyard.images.layout import LayoutWriter, WrittenLayer, file
@@ -91,17 +91,8 @@ def main() -> None:
             Podyard(folder / "podyard"),
             Containerd(folder / "containerd", address, images.layered),
         ]
-        started: list[Server] = []
-        try:
-            for server in servers:
-                server.start()
-                started.append(server)
+        with running(*servers):
             results = asyncio.run(measure(servers, images, options.rounds))
-        finally:
-            for server in started:
-                server.stop()
-                if isinstance(server, Podyard):
-                    server.reset()
     show(results, options.rounds)
 
 

@@ -24,7 +24,7 @@ from statistics import median
 
 from tests.support import registry
 from tests.support.images import push_images
-from tests.support.servers import Containerd, Podyard, Server
+from tests.support.servers import Containerd, Podyard, Server, running
 
 from bench.calls import container_config, pod_config
 from podyard.client import Client
@@ -77,17 +77,8 @@ def main() -> None:
             Podyard(folder / "podyard"),
             Containerd(folder / "containerd", images.registry, images.pause),
         ]
-        started: list[Server] = []
-        try:
-            for server in servers:
-                server.start()
-                started.append(server)
+        with running(*servers):
             results = asyncio.run(measure(servers, images.busybox, sizes, options.rounds))
-        finally:
-            for server in started:
-                server.stop()
-                if isinstance(server, Podyard):
-                    server.reset()
     show(results, sizes, options.rounds)
 
 

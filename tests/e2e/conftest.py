@@ -15,7 +15,7 @@ from tests.support import registry
 from tests.support.commands import LIMIT, PODYARD, Run
 from tests.support.images import Images, push_images
 from tests.support.pods import Kit
-from tests.support.servers import Containerd, Podyard, Server
+from tests.support.servers import Containerd, Podyard, Server, running
 
 from podyard.client import Client
 
@@ -48,23 +48,16 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
 def podyard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podyard]:
     """podyard, serving for the whole session."""
     server = Podyard(tmp_path_factory.mktemp("podyard"))
-    server.start()
-    try:
+    with running(server):
         yield server
-    finally:
-        server.stop()
-        server.reset()
 
 
 @pytest.fixture(scope="session")
 def containerd(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
     """Debian's containerd, serving for the whole session."""
     server = Containerd(tmp_path_factory.mktemp("containerd"), images.registry, images.pause)
-    server.start()
-    try:
+    with running(server):
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(params=["podyard", "containerd"])

@@ -16,7 +16,7 @@ from tests.support.host import snapshot
 from tests.support.images import Images
 from tests.support.patience import PATIENCE
 from tests.support.pods import WAIT_LIMIT, Kit
-from tests.support.servers import CGROUP_DRIVER, OCI_RUNTIME, Podyard
+from tests.support.servers import CGROUP_DRIVER, OCI_RUNTIME, Podyard, running
 
 from podyard.client import Client
 from podyard.cri import api
@@ -34,12 +34,8 @@ def own(tmp_path: Path) -> Iterator[Podyard]:
         crash.FOLDER: str(server.folder),
         "PYTHONPATH": str(Path(__file__).parent.parent.parent),
     }
-    server.start()
-    try:
+    with running(server):
         yield server
-    finally:
-        server.stop()
-        server.reset()
 
 
 @asynccontextmanager

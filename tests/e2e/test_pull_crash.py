@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.test_sandbox import fetch
 from tests.support import registry
 from tests.support.images import Images
-from tests.support.servers import Podyard
+from tests.support.servers import Podyard, running
 
 from podyard.client import Client
 from podyard.errors import PodyardError
@@ -29,12 +29,8 @@ LONGEST = 0.6
 def own(tmp_path: Path) -> Iterator[Podyard]:
     """A podyard of the test's own."""
     server = Podyard(tmp_path / "own", metrics_listen=f"127.0.0.1:{registry.free_port()}")
-    server.start()
-    try:
+    with running(server):
         yield server
-    finally:
-        server.stop()
-        server.reset()
 
 
 @pytest.fixture

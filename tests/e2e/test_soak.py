@@ -20,7 +20,7 @@ from tests.support.host import snapshot
 from tests.support.images import Images
 from tests.support.node import Node
 from tests.support.patience import PATIENCE
-from tests.support.servers import Podyard
+from tests.support.servers import Podyard, running
 
 from podyard.client import Client
 from podyard.cri import api
@@ -59,12 +59,8 @@ spec:
 def own(tmp_path: Path) -> Iterator[Podyard]:
     """A podyard of the test's own."""
     server = Podyard(tmp_path / "own")
-    server.start()
-    try:
+    with running(server):
         yield server
-    finally:
-        server.stop()
-        server.reset()
 
 
 class Pods:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from tests.support import crash
 from tests.support.images import Images
 from tests.support.patience import PATIENCE
 from tests.support.pods import Kit
-from tests.support.servers import Podyard
+from tests.support.servers import Podyard, running
 
 from podyard.client import Client
 from podyard.cri import api
@@ -37,18 +36,14 @@ def own() -> Iterator[Podyard]:
 
     Not in /run, from where nothing can be run on many hosts, and whose tmpfs has no idmapped mounts before Linux 6.3.
     """
-    folder = Path(tempfile.mkdtemp(prefix="podyard-userns-", dir="/var/tmp"))
-    folder.chmod(0o711)
-    server = Podyard(folder, runtime={"hooks": ["tests.support.crash:setup"]})
     root = Path(__file__).parents[2]
-    server.environment = {crash.FOLDER: str(folder), "PYTHONPATH": f"{root}:{root / 'src'}"}
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-        server.reset()
-        shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="podyard-userns-", dir="/var/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        server = Podyard(folder, runtime={"hooks": ["tests.support.crash:setup"]})
+        server.environment = {crash.FOLDER: str(folder), "PYTHONPATH": f"{root}:{root / 'src'}"}
+        with running(server):
+            yield server
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.support.networks import CNI_BINARIES, Network
@@ -104,12 +106,18 @@ class Server:
         """Remove all pods, end the daemon, and take away what is left of its network."""
         try:
             if self.process is not None and self.process.poll() is None:
-                asyncio.run(self._remove_pods())
-                self.terminate()
+                try:
+                    asyncio.run(self._remove_pods())
+                finally:
+                    self.terminate()
         finally:
             self.network.remove()
             for point in mounts.mounted_below(self.folder):
                 mounts.unmount(point)
+
+    def reset(self) -> None:
+        """Remove what is on the host of a daemon that has ended, however it ended."""
+        raise NotImplementedError
 
     async def _remove_pods(self) -> None:
         async with await Client.connect(self.endpoint) as client:
@@ -166,7 +174,6 @@ class Podyard(Server):
         return [str(Path(sys.executable).parent / "podyard"), "serve", "--config", str(self.config)]
 
     def reset(self) -> None:
-        """Remove all that it has put on the host; it must not run."""
         argv = [str(Path(sys.executable).parent / "podyard"), "reset", "--yes", "--config", str(self.config)]
         env = {**os.environ, **self.environment}
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60 * PATIENCE, env=env, check=False)
@@ -217,14 +224,24 @@ config_path = "{self.folder / "certs.d"}"
     def argv(self) -> list[str]:
         return ["containerd", "--config", str(self.folder / "containerd.toml")]
 
-    def stop(self) -> None:
-        super().stop()
+    def reset(self) -> None:
         shims = subprocess.run(
             ["pgrep", "-f", f"containerd-shim.*{self.socket}"], capture_output=True, text=True, check=False
         )
         for pid in shims.stdout.split():
             os.kill(int(pid), signal.SIGKILL)
         cgroups.remove_if_empty("/k8s.io")
+
+
+@contextmanager
+def running(*servers: Server) -> Iterator[None]:
+    """Servers for the time of a block, after which nothing of them is left on the host. The folders stay."""
+    with ExitStack() as stack:
+        for server in servers:
+            stack.callback(server.reset)
+            stack.callback(server.stop)
+            server.start()
+        yield
 
 
 def remove_folder(folder: Path) -> None:
