@@ -11,8 +11,8 @@ from typing import Any
 from podyard.manifest.model import Pod
 from podyard.pods import Board, PodEngine
 from podyard.pods.folders import PodFolder
-from podyard.pods.verdict import Verdict
 from podyard.pods.usage import excess
+from podyard.pods.verdict import Verdict
 
 MakePod = Callable[..., Pod]
 

@@ -75,8 +75,6 @@ class PodSpec(Object, frozen=True, kw_only=True):
             "automountServiceAccountToken",
             "nodeSelector",
             "preemptionPolicy",
-            "priority",
-            "priorityClassName",
             "readinessGates",
             "schedulerName",
             "serviceAccount",
@@ -107,6 +105,8 @@ class PodSpec(Object, frozen=True, kw_only=True):
     service_account_name: str = "default"
     enable_service_links: bool = True
     node_name: str = ""
+    priority: int | None = None
+    priority_class_name: str = ""
     os: PodOs | None = None
 
 
