@@ -80,6 +80,11 @@ class Client:
         """The version that the ImageService is spoken in."""
         return self.images.version_spoken
 
+    @property
+    def endpoint(self) -> str:
+        """Where the RuntimeService is."""
+        return str(self._connections[0].endpoint)
+
     async def close(self) -> None:
         """Hang up; calls in flight end with Cancelled. Closing twice is no error."""
         await asyncio.gather(*(connection.close() for connection in self._connections))

@@ -9,6 +9,7 @@
     inventory  which Pods there are, from the endpoint's lists;  views: how they are shown
     verdict    why a Pod was ended for good
     removal    stop and remove;  stopping: one container;  cleanup: of old attempts at a container
+    leftovers  what Pods leave behind;  usage: what they take of the disk
     volumes    the host side of volumes;  folders: where a Pod's files are;  host: what must be known of the node
     objects    ConfigMaps, Secrets and tokens;  projections: volumes made of them;  atomic: how files are exchanged
     images     the Pod's images;  credentials: for their registries;  mounts: what containers mount

@@ -6,6 +6,7 @@ import asyncio
 
 from podyard.client import Client
 from podyard.cri import api
+from podyard.pods.folders import PodFolder
 from podyard.pods.host_mounts import remove_tree
 from podyard.pods.launch import Launcher
 
@@ -16,5 +17,11 @@ async def discard_attempt(client: Client, launcher: Launcher, name: str, attempt
     for container in await client.runtime.list_containers(in_sandbox):
         if (container.metadata.name, container.metadata.attempt) == (name, attempt):
             await client.runtime.remove_container(container.id)
-    await asyncio.to_thread(remove_tree, launcher.folder.container(name, attempt))
-    await asyncio.to_thread((launcher.folder.logs / name / f"{attempt}.log").unlink, missing_ok=True)
+    await asyncio.to_thread(discard_files, launcher.folder, name, attempt)
+
+
+def discard_files(folder: PodFolder, name: str, attempt: int) -> None:
+    """Remove what was mounted for one attempt, and its log with all its parts."""
+    remove_tree(folder.container(name, attempt))
+    for log in (folder.logs / name).glob(f"{attempt}.log*"):
+        log.unlink(missing_ok=True)

@@ -16,9 +16,9 @@ from podyard.errors import AlreadyExists, FailedPrecondition, Internal, InvalidA
 from podyard.manifest.model import Pod
 from podyard.manifest.translate import ClusterDns, pod_hash
 from podyard.manifest.translate.labels import MANIFEST_HASH
-from podyard.pods import removal
+from podyard.pods import leftovers, removal
 from podyard.pods.board import Board
-from podyard.pods.folders import Folders
+from podyard.pods.folders import Folders, PodFolder
 from podyard.pods.host import read_host
 from podyard.pods.inventory import Inventory
 from podyard.pods.keep import can_go_on, has_ended, is_of, occupies
@@ -26,13 +26,14 @@ from podyard.pods.launch import Launcher
 from podyard.pods.loglines import LogLine
 from podyard.pods.logs import follow, log_of
 from podyard.pods.objects import ManifestObjects, Objects
-from podyard.pods.patience import patiently
+from podyard.pods.patience import in_thread, patiently
 from podyard.pods.projections import REFRESH
 from podyard.pods.restarts import BackOffPolicy
 from podyard.pods.start import Start
 from podyard.pods.steps import Steps
 from podyard.pods.supervise import POLL, Pause, Supervisor, just_wait
 from podyard.pods.users import first_id
+from podyard.pods.verdict import Verdict, write_verdict
 from podyard.pods.views import OnEvent, PodView, RunningPod, ignore
 
 ROOT = Path("/var/lib/podyard/pods")
@@ -164,6 +165,29 @@ class PodEngine:
         if failures := await removal.stop_pod(self._client, view, grace, Steps(on_event)):
             raise removal.combined(failures)
 
+    async def end(self, view: PodView, verdict: Verdict, *, on_event: OnEvent = ignore) -> None:
+        """Stop this very Pod for good: nobody starts it again, and its status says why.
+
+        Raises what failed, all of it in one error.
+        """
+        steps = Steps(on_event)
+        with steps.step("ending", view.full_name):
+            await in_thread(write_verdict, self.folder(view), verdict)
+        if failures := await removal.stop_pod(self._client, view, verdict.grace, steps):
+            raise removal.combined(failures)
+
+    async def tidy(self, view: PodView, *, hard: bool = False) -> None:
+        """Remove what the Pod's earlier attempts left, as ``leftovers.tidy`` says."""
+        await leftovers.tidy(self._client, self.folder(view), view, hard=hard)
+
+    async def remove_orphans(self) -> list[str]:
+        """Remove the files of Pods that are gone, as ``leftovers.remove_orphans`` says."""
+        return await leftovers.remove_orphans(self._client.endpoint, self._folders, self._inventory)
+
+    def folder(self, view: PodView) -> PodFolder:
+        """A Pod's directories. Raises InvalidArgument for one that podyard cannot have made."""
+        return self._folders.of(view.namespace, view.name, view.uid)
+
     async def discard(self, view: PodView, *, on_event: OnEvent = ignore) -> None:
         """Stop this very Pod and remove it with its directories. Raises what failed, all of it in one error."""
         # Whoever supervises it goes on doing so until it is stopped; a lock that a killed one left goes away here.
@@ -253,7 +277,7 @@ class PodEngine:
                         f"this manifest: remove it with podyard rm {view.full_name}, or name this one otherwise"
                     )
                 continue
-            folder = self._folders.of(view.namespace, view.name, view.uid)
+            folder = self.folder(view)
             if usable is None and is_of(view, pod) and (has_ended(view, pod) or can_go_on(view, folder)):
                 usable = view
             else:
@@ -284,7 +308,7 @@ class PodEngine:
 
     async def _remove_folder(self, view: PodView, steps: Steps) -> None:
         with steps.step("removing the files of", view.full_name):
-            await removal.remove_folder(self._folders.of(view.namespace, view.name, view.uid))
+            await removal.remove_folder(self.folder(view))
 
     async def _announce_stop(self, pod: PodView) -> None:
         await asyncio.to_thread(self._folders.announce_stop, pod.namespace, pod.name, pod.uid)

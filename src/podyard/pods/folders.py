@@ -6,7 +6,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +40,19 @@ class PodFolder:
         """A file that says why the Pod was ended for good, where that was done to it."""
         return self.path / "verdict"
 
+    @property
+    def endpoint(self) -> Path:
+        """A file that names the endpoint that the Pod was made on."""
+        return self.path / "endpoint"
+
+    @property
+    def volumes(self) -> Path:
+        """Its volumes that podyard makes."""
+        return self.path / "volumes"
+
     def volume(self, volume: str) -> Path:
         """A volume that podyard makes: an emptyDir, or one whose files it writes."""
-        return self.path / "volumes" / volume
+        return self.volumes / volume
 
     def container(self, name: str, attempt: int) -> Path:
         """What belongs to one attempt at a container."""
@@ -94,6 +104,18 @@ class Folders:
         """All directories of Pods of that name, whether an endpoint still knows them or not."""
         prefix = f"{namespace}_{name}_"
         return [entry for folder in (self.root, self.log_root) for entry in _entries(folder, prefix)]
+
+    def made_on(self, endpoint: str) -> list[tuple[str, str, str]]:
+        """The Pods that have directories and were made on an endpoint: namespace, name, uid. For a thread."""
+        found = []
+        for entry in _entries(self.root, ""):
+            parts = entry.name.split("_")
+            if len(parts) == 3 and all(map(_PART.fullmatch, parts)):
+                namespace, name, uid = parts
+                with suppress(OSError):  # made before there was such a file, or being removed
+                    if self.of(namespace, name, uid).endpoint.read_text(encoding="utf-8") == endpoint:
+                        found.append((namespace, name, uid))
+        return found
 
     @contextmanager
     def exclusive(self, namespace: str, name: str) -> Iterator[bool]:

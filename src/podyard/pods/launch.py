@@ -81,6 +81,7 @@ class Launcher:
     async def prepare_volumes(self) -> None:
         """Make the Pod's directories and volumes. Raises NotFound for an object that one of them is made of."""
         await in_thread(volumes.prepare, self.pod, self.folder)
+        await in_thread(self.folder.endpoint.write_text, self._client.endpoint, encoding="utf-8")
         await self.projections.write()
 
     async def run_sandbox(self) -> None:

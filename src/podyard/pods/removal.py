@@ -19,8 +19,10 @@ from podyard.pods.views import ContainerView, PodView
 async def stop_pod(client: Client, pod: PodView, grace: int | None, steps: Steps) -> list[PodyardError]:
     """Stop a Pod's containers, side by side, sidecars after them in reverse, then its sandboxes. What failed.
 
-    ``grace``: seconds for a container to end by itself; None: what its Pod says.
+    ``grace``: seconds for a container to end by itself; None: what its Pod says, or whoever ended it for good.
     """
+    if grace is None and pod.verdict is not None:
+        grace = pod.verdict.grace
     lasting = [view for view in pod.containers if view.state in ("running", "unknown")]
     mains = [view for view in lasting if view.kind != "sidecar"]
     began = time.monotonic()
@@ -68,7 +70,7 @@ async def remove_folders(folders: Folders, namespace: str, name: str, steps: Ste
 
 async def remove_folder(folder: PodFolder) -> None:
     """Remove the directories of one Pod: volumes, managed files, logs."""
-    for path in (folder.path, folder.logs):
+    for path in (folder.logs, folder.path):  # logs are found by the other
         await asyncio.to_thread(remove_tree, path)
 
 

@@ -4,6 +4,7 @@ Storage"): such a Pod is evicted, it ends for good."""
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from podyard.manifest.model import Pod
@@ -22,13 +23,24 @@ def excess(pod: Pod, folder: PodFolder) -> str:
         given = volume.empty_dir
         if given is None or given.size_limit is None or given.medium == "Memory":
             continue
-        if _used(folder.volume(volume.name)) > given.size_limit.value:
+        if tree_usage(folder.volume(volume.name)).size > given.size_limit.value:
             return f'Usage of EmptyDir volume "{volume.name}" exceeds the limit "{given.size_limit}".'
     return ""
 
 
-def _used(path: Path) -> int:
-    """Bytes on the disk of a tree that changes as it is walked; a file with several names counts once."""
+@dataclass(frozen=True)
+class TreeUsage:
+    """Bytes on the disk, and inodes."""
+
+    size: int = 0
+    inodes: int = 0
+
+    def __add__(self, other: TreeUsage) -> TreeUsage:
+        return TreeUsage(self.size + other.size, self.inodes + other.inodes)
+
+
+def tree_usage(path: Path) -> TreeUsage:
+    """What a tree takes that changes as it is walked; a file with several names counts once. For a thread."""
     seen: set[int] = set()
     total = 0
     folders = [str(path)]
@@ -48,4 +60,4 @@ def _used(path: Path) -> int:
                 total += state.st_blocks * _BLOCK
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
-    return total
+    return TreeUsage(total, len(seen))

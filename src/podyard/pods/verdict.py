@@ -20,6 +20,8 @@ class Verdict(msgspec.Struct, frozen=True):
     message: str
     disruption: bool = False
     """Whether the Pod did nothing wrong, and was ended for others' sake: its condition DisruptionTarget."""
+    grace: int | None = None
+    """Seconds that its containers get to end by themselves; None for what the Pod says."""
 
 
 def write_verdict(folder: PodFolder, verdict: Verdict) -> None:

@@ -83,7 +83,7 @@ async def test_a_container_whose_probe_fails_is_stopped_and_started_again_even_i
     assert runtime.stop_timeouts["main"] == (7 if command == "alive" else 30)
     kind = {"begun": "startup", "alive": "liveness"}[command]
     assert any(event.step == f"running the {kind} probe of" and event.state == "failed" for event in events)
-    assert board.unhealthy == set()
+    await until(lambda: board.unhealthy == set())  # only once the call has been answered
     keeping.cancel()
     await asyncio.wait([keeping])
 
