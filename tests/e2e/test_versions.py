@@ -1,4 +1,4 @@
-"""Both versions of the protocol, two sockets, and a runtime that comes back with another version."""
+"""A pod over the older version of the protocol, and where podyard listens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.pods import Kit
 from tests.support.servers import Podyard
 
 from podyard.client import Client
-from podyard.errors import EndpointError, Unavailable
+from podyard.errors import EndpointError
 
 
 def server(folder: Path, **settings: object) -> Podyard:
@@ -62,36 +62,6 @@ async def test_two_sockets(images: Images, tmp_path: Path) -> None:
             assert path.stat().st_mode & 0o777 == 0o600
         with pytest.raises(EndpointError, match="ImageService"):
             await Client.connect(made.endpoint)
-    finally:
-        await end(made)
-
-
-async def test_a_version_that_has_gone_is_not_negotiated_again(tmp_path: Path) -> None:
-    made = server(tmp_path, versions=["v1"])
-    made.spawn()
-    try:
-        await made.ready()
-        async with await Client.connect(made.endpoint) as client:
-            assert client.runtime_version == "v1"
-            made.terminate()
-            made.settings["versions"] = ["v1alpha2"]
-            made.configure()
-            made.spawn()
-            await made.ready()
-            with pytest.raises(EndpointError, match=r"(?i)restart"):
-                await client.runtime.version()
-            made.terminate()
-            made.settings["versions"] = ["v1", "v1alpha2"]
-            made.configure()
-            made.spawn()
-            await made.ready()
-            while True:
-                try:
-                    assert (await client.runtime.version()).runtime_api_version == "v1"
-                except Unavailable:
-                    await asyncio.sleep(0.05)  # the client's own back-off before it dials again
-                else:
-                    break
     finally:
         await end(made)
 

@@ -13,6 +13,8 @@ import pytest
 from tests.unit.cli.conftest import Podyard, wait_until_called
 from tests.unit.cli.fake_runtime import FakeRuntime, FakeServer
 
+from podyard import errors
+
 COMMAND = [sys.executable, "-c", "from podyard.cli import main; main()"]
 
 
@@ -45,6 +47,12 @@ def test_an_absent_runtime_is_an_error_that_says_how_to_start_one(bare: Podyard,
     assert f"{tmp_path}/none.sock" in ended.err
     assert "podyard serve" in ended.err
     assert "--runtime-endpoint" in ended.err
+
+
+def test_an_unusable_endpoint_has_an_exit_code_of_its_own() -> None:
+    others = [vars(errors)[name] for name in errors.__all__ if isinstance(vars(errors)[name], type)]
+    others.remove(errors.EndpointError)
+    assert errors.EndpointError.exit_code not in {other.exit_code for other in others}
 
 
 def test_an_endpoint_that_cannot_be_one_is_an_invalid_argument(bare: Podyard) -> None:

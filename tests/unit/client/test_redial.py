@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from podyard.client import Client
+from podyard.client import Client, connection
 from podyard.errors import EndpointError, PodyardError
 
 BOTH = ("v1", "v1alpha2")
@@ -34,6 +34,12 @@ def is_lost(call: Callable[[], Any]) -> Callable[[], Any]:
         return "chosen when this client started" in str(raised.value)
 
     return ask
+
+
+def test_dialling_again_backs_off_as_a_kubelet_does() -> None:
+    options = dict(connection._OPTIONS)
+    assert options["grpc.initial_reconnect_backoff_ms"] == 100
+    assert options["grpc.max_reconnect_backoff_ms"] == 3000
 
 
 async def test_calls_fail_while_the_runtime_is_away_and_work_when_it_is_back(runtimes: Any, eventually: Any) -> None:

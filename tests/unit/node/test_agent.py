@@ -177,7 +177,9 @@ async def test_a_directory_that_goes_away_leaves_what_runs_alone(
     await until(lambda: names(runtime) == [])
 
 
-async def test_a_runtime_that_comes_back_without_the_version_makes_the_node_unready_until_it_has_it_again(
+@pytest.mark.parametrize("lost", ["RuntimeService", "ImageService"])
+async def test_a_service_that_comes_back_without_its_version_makes_the_node_unready_until_it_has_it_again(
+    lost: str,
     runtime: Any,
     daemon: Any,
     agents: Any,
@@ -192,10 +194,10 @@ async def test_a_runtime_that_comes_back_without_the_version_makes_the_node_unre
     await until(lambda: running(runtime) == ["web"] and agent.trouble == "")
     await daemon.stop()
     older = Server(60, lambda: "")
-    services = ("RuntimeService", "ImageService")
-    await older.listen(tmp_path / "cri.sock", [("v1alpha2", service, runtime) for service in services])
-    await until(lambda: "does not serve runtime.v1.RuntimeService any more" in agent.trouble)
-    assert "Restart the client" in agent.trouble
+    spoken = {service: "v1alpha2" if service == lost else "v1" for service in ("RuntimeService", "ImageService")}
+    await older.listen(tmp_path / "cri.sock", [(version, service, runtime) for service, version in spoken.items()])
+    await until(lambda: f"does not serve runtime.v1.{lost} any more" in agent.trouble)
+    assert "Restart the client (of a node: the agent)" in agent.trouble
     await older.close(0)
     await daemon.start()
     await until(lambda: agent.trouble == "")

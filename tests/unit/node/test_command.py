@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.kube import ApiServer, serving
 
 
 async def node(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -44,47 +41,6 @@ async def started(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
 async def test_what_is_asked_wrongly_is_told(tmp_path: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
     found, output = await node(tmp_path, *arguments)
     assert (found, said in output) == (code, True), output
-
-
-@pytest.mark.parametrize("kind", ["absent", "stale"])
-async def test_without_a_runtime_nothing_is_started_and_the_exit_code_is_its_own(
-    directory: Any, tmp_path: Path, kind: str
-) -> None:
-    directory.pod("web")
-    path = tmp_path / "none.sock"
-    if kind == "stale":
-        with socket.socket(socket.AF_UNIX) as left:
-            left.bind(str(path))
-    endpoint = ("--container-runtime-endpoint", f"unix://{path}")
-    code, output = await node(tmp_path, "--pod-manifest-path", str(directory.path), *endpoint)
-    assert code == 14
-    assert f"no usable RuntimeService on unix://{path}; tried runtime.v1.RuntimeService: UNAVAILABLE: " in output
-    assert not (tmp_path / "pods").exists()
-    assert not (tmp_path / "node.sock").exists()
-
-
-async def test_each_version_that_was_tried_is_told(daemon: Any, directory: Any, tmp_path: Path) -> None:
-    endpoint = ("--container-runtime-endpoint", f"{tmp_path}/cri.sock", "--versions", "v1alpha2")
-    code, output = await node(tmp_path, "--pod-manifest-path", str(directory.path), *endpoint)
-    assert code == 14
-    assert "tried runtime.v1alpha2.RuntimeService: UNIMPLEMENTED" in output
-
-
-async def test_a_node_whose_runtime_speaks_no_version_that_may_be_spoken_is_not_registered(
-    daemon: Any, tmp_path: Path
-) -> None:
-    async with serving(ApiServer()) as server:
-        config = {
-            "clusters": [{"name": "c", "cluster": {"server": server.url}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c"}}],
-            "current-context": "x",
-        }
-        (tmp_path / "config").write_text(json.dumps(config))
-        endpoint = ("--container-runtime-endpoint", f"{tmp_path}/cri.sock", "--versions", "v1alpha2")
-        code, output = await node(tmp_path, "--kubeconfig", f"{tmp_path}/config", "--node-name", "n", *endpoint)
-        assert code == 14
-        assert "tried runtime.v1alpha2.RuntimeService: UNIMPLEMENTED" in output
-        assert (server.requests, server.has("nodes", "n")) == ({}, False)
 
 
 async def test_a_signal_ends_it_and_leaves_the_pods(
