@@ -60,6 +60,10 @@ class Agent:
         """By the Pods' full names."""
         self.look: Look | None = None
         """What the sources said last."""
+        self.has_looked = asyncio.Event()
+        """Set once the sources have been asked."""
+        self.refuses: Callable[[Pod], str] = lambda pod: ""
+        """Why the node starts no such Pod now; "" when it does. What runs goes on."""
         self.on_event: Callable[[], None] = lambda: None
         """Called when something was done for a Pod."""
 
@@ -116,6 +120,7 @@ class Agent:
         while True:
             self._news.clear()
             look = self.look = await self._sources.look()
+            self.has_looked.set()
             for name, pod in look.pods.items():
                 self._want(name, pod, group)
             for name, ending in look.ending.items():
@@ -147,6 +152,7 @@ class Agent:
             pause=self._watch.pause,
             back_off=self._policy,
             farewell=self._farewell,
+            refuses=self.refuses,
             on_event=self.on_event,
         )
         self.workers[name] = worker

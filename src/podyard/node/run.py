@@ -18,6 +18,8 @@ from podyard.node.api import served
 from podyard.node.cluster import Cluster
 from podyard.node.cluster.node_object import Settings
 from podyard.node.cluster.objects import ApiObjects
+from podyard.node.housekeeping import Housekeeper
+from podyard.node.housekeeping import Settings as Housekeeping
 from podyard.node.kube import KubeClient, load_kubeconfig
 from podyard.node.objects import FirstOf
 from podyard.node.serving import NodeApi, Serving, serving
@@ -52,6 +54,8 @@ class Options:
     kubeconfig: Path | None = None
     node: Settings | None = None
     """What the node is in the cluster that the kubeconfig leads to."""
+    housekeeping: Housekeeping = field(default_factory=Housekeeping)
+    """When the node clears up, and when it evicts Pods."""
     serving: Serving | None = None
     """How the node's own API is served over TLS, where somebody can be let in: an API server says who, or
     authorities of clients' certificates do."""
@@ -89,12 +93,14 @@ async def run(options: Options) -> None:
         host = await asyncio.to_thread(read_host)
         runtime = (await client.runtime.version()).runtime_name if kube is not None else ""
         agent = Agent(engine, sources, watch, host_ips=host.ips, runtime=runtime)
+        keeper = Housekeeper(client, engine, agent, options.housekeeping, options.pod_root)
+        agent.refuses = keeper.evictor.refuses
         port: int | None = None
         if options.serving is not None and (kube is not None or options.serving.authorities is not None):
             api = NodeApi(client, engine, agent, options.pod_root, name or host.name, kube)
             port = await stack.enter_async_context(serving(api, options.serving, host.ips))
             logger.info("node: API over TLS at %s port %d", options.serving.address, port)
-        works = [agent.run(), *([url.run()] if url is not None else [])]
+        works = [agent.run(), keeper.run(), *([url.run()] if url is not None else [])]
         if kube is not None and objects is not None and options.node is not None:
             cluster = Cluster(
                 kube,
@@ -103,8 +109,9 @@ async def run(options: Options) -> None:
                 agent,
                 watch,
                 objects=objects,
-                settings=replace(options.node, port=port),
+                settings=replace(options.node, port=port, thresholds=options.housekeeping.thresholds),
                 pod_root=options.pod_root,
+                evictor=keeper.evictor,
             )
             works.append(cluster.run())
         await stack.enter_async_context(served(agent, options.api_socket))

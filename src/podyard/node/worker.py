@@ -47,6 +47,7 @@ class Worker:
         pause: Pause,
         back_off: BackOffPolicy,
         farewell: Farewell | None = None,
+        refuses: Callable[[Pod], str] = lambda pod: "",
         on_event: Callable[[], None] = lambda: None,
     ) -> None:
         self.full_name = full_name
@@ -65,6 +66,7 @@ class Worker:
         self._pause = pause
         self._policy = back_off
         self._farewell = farewell
+        self._refuses = refuses
         self._on_event = on_event
         self._changed = asyncio.Event()
         self._said = ""
@@ -132,6 +134,11 @@ class Worker:
         waits = BackOff(self._policy)
         while True:
             try:
+                if (why := self._refuses(pod)) and not await self._views():
+                    self.failure = Waiting("Evicted", why)
+                    self._say(f"is not started: {why}")
+                    await asyncio.sleep(AWAY_POLL)
+                    continue
                 ended = await self._engine.keep(
                     pod, owned=self._owned, on_event=self._tell, board=self.board, pause=self._pause
                 )

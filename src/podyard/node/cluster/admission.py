@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from podyard.manifest.model import Pod, is_sidecar
+from podyard.manifest.model import Pod
 from podyard.manifest.quantity import Quantity
-from podyard.manifest.translate.resources import requests_of
 from podyard.node.kube.client import JsonObject
+from podyard.node.requests import pod_requests
 
 _ANY = frozenset({"", "0.0.0.0", "::"})
 
@@ -131,25 +131,6 @@ def _resources(pod: Pod, node: NodeView, others: Sequence[Pod]) -> Rejection | N
             text = f"the Pod asks for {asked} of {name}; of the node's {there} there are {left} left"
             return Rejection(f"OutOf{name}", text)
     return None
-
-
-def pod_requests(pod: Pod) -> dict[str, Fraction]:
-    """What a Pod takes of a node (Kubernetes, "Sidecar Containers": resource sharing within containers).
-
-    Containers and sidecars run together; init containers one after the other, beside the sidecars before them.
-    """
-    beside: defaultdict[str, Fraction] = defaultdict(Fraction)
-    peak: defaultdict[str, Fraction] = defaultdict(Fraction)
-    for container in pod.spec.init_containers:
-        for name, quantity in requests_of(container).items():
-            peak[name] = max(peak[name], beside[name] + quantity.amount)
-            if is_sidecar(container):
-                beside[name] += quantity.amount
-    for container in pod.spec.containers:
-        for name, quantity in requests_of(container).items():
-            beside[name] += quantity.amount
-    found = {name: max(beside[name], peak[name]) for name in {*beside, *peak}}
-    return {**found, "pods": Fraction(1)}
 
 
 def _ports(pod: Pod, others: Sequence[Pod]) -> Rejection | None:

@@ -29,16 +29,18 @@ class BoundPods:
     """Says what the API server asks for.
 
     ``node`` gives the Node, None while it is not registered; ``own`` the Pods of the node's other sources, which count
-    when it has to be decided whether there is room. ``on_news`` is called with each Pod that is new or has changed,
-    before it is said.
+    when it has to be decided whether there is room; ``refuses`` why the node takes no such Pod now. ``on_news`` is
+    called with each Pod that is new or has changed, before it is said.
     """
 
     def __init__(
         self,
         copied: Reflector,
         name: str,
+        *,
         node: Callable[[], NodeView | None],
         own: Callable[[], Iterable[Pod]],
+        refuses: Callable[[Pod], str],
         on_news: Callable[[], None] = lambda: None,
     ) -> None:
         self.origin = f"node:{name}"
@@ -49,6 +51,7 @@ class BoundPods:
         self._copied = copied
         self._node = node
         self._own = own
+        self._refuses = refuses
         self._decoder = Decoder(self.origin, on_news)
         self._taken: set[str] = set()
 
@@ -97,6 +100,8 @@ class BoundPods:
         # What an earlier agent has started was taken by it.
         if not found.get("status", {}).get("containerStatuses"):
             refused = rejection(found, pod, node, [*self._own(), *others])
+            if refused is None and (why := self._refuses(pod)):
+                refused = Rejection("Evicted", why)
             if refused is not None:
                 self._reject(found, refused)
                 return False

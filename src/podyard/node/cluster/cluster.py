@@ -17,6 +17,7 @@ from podyard.node.cluster.node_object import Settings
 from podyard.node.cluster.objects import ApiObjects
 from podyard.node.cluster.registration import Registration
 from podyard.node.cluster.reports import Reports
+from podyard.node.housekeeping.eviction import Evictor
 from podyard.node.kube import KubeClient, Reflector, for_ever, paths
 from podyard.node.statuses import Statuses
 from podyard.node.wake import until_set
@@ -44,6 +45,7 @@ class Cluster:
         objects: ApiObjects,
         settings: Settings,
         pod_root: Path,
+        evictor: Evictor,
     ) -> None:
         name = settings.name
         self._agent = agent
@@ -54,15 +56,24 @@ class Cluster:
         self._pods = Reflector(
             kube, paths.PODS, params={"fieldSelector": f"spec.nodeName={name}"}, on_change=self._pods_changed
         )
-        self._registration = Registration(kube, client, settings, pod_root, lambda: watch.trouble)
+        self._registration = Registration(
+            kube, client, settings, pod_root, trouble=lambda: watch.trouble, pressures=evictor.conditions
+        )
         self._heartbeat = Heartbeat(kube, self._registration, name)
         self._statuses = Statuses(client, engine, agent, self._told_before)
-        bound = BoundPods(self._pods, name, self._node, lambda: agent.own_pods().values(), objects.forget)
+        bound = BoundPods(
+            self._pods,
+            name,
+            node=self._node,
+            own=lambda: agent.own_pods().values(),
+            refuses=evictor.refuses,
+            on_news=objects.forget,
+        )
         self._reports = Reports(kube, self._pods, bound, agent, self._statuses)
         self._mirrors = Mirrors(kube, self._pods, agent)
         agent.join(bound, self._reports)
         agent.on_event = watch.on_event = self._news.set
-        watch.on_trouble = self._registration.news
+        watch.on_trouble = evictor.on_change = self._registration.news
 
     async def run(self) -> None:
         """For ever, until cancelled. Raises what only a bug explains."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from podyard import __version__
+from podyard.node.housekeeping.thresholds import HARD, Threshold, parse_hard, reserved
 from podyard.node.machine import Machine
-from podyard.node.pressure import DISK_LEAST, MEMORY_LEAST
 from podyard.node.times import rfc3339
 
 MAX_PODS = 110
@@ -44,6 +44,8 @@ class Settings:
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: Sequence[Taint] = ()
     max_pods: int = MAX_PODS
+    thresholds: Sequence[Threshold] = field(default_factory=lambda: parse_hard(HARD))
+    """When Pods are evicted: what the hard ones keep free is not for Pods."""
     port: int | None = None
     """Where the node's own API listens; None where it is not served."""
 
@@ -60,7 +62,7 @@ class NodeFacts:
     trouble: str
     """Why the node is not ready; "" when it is."""
     pressures: Mapping[str, str]
-    """What the machine runs out of, as ``pressure.pressures`` tells it."""
+    """What the machine runs out of, and by which figures: "MemoryPressure", "DiskPressure", "PIDPressure"."""
 
 
 def node_object(settings: Settings, machine: Machine) -> dict[str, Any]:
@@ -88,13 +90,16 @@ def labels(settings: Settings, machine: Machine) -> dict[str, str]:
 def node_status(settings: Settings, facts: NodeFacts, before: Mapping[str, Any], now: float) -> dict[str, Any]:
     """The status. ``before``: the one that was told last, from which conditions keep the time of their last change."""
     machine = facts.machine
-    reserved = {"memory": MEMORY_LEAST, "ephemeral-storage": round(facts.disk * DISK_LEAST)}
+    kept = {
+        "memory": reserved(settings.thresholds, "memory.available", machine.memory),
+        "ephemeral-storage": reserved(settings.thresholds, "nodefs.available", facts.disk),
+    }
     amounts = {"memory": machine.memory, "ephemeral-storage": facts.disk}
     amounts |= {_huge_page_name(size): amount for size, amount in machine.huge_pages.items()}
     # Memory in huge pages is not there for anything else.
-    reserved["memory"] += sum(machine.huge_pages.values())
+    kept["memory"] += sum(machine.huge_pages.values())
     counts = {"cpu": str(machine.cpus), "pods": str(settings.max_pods)}
-    free = {name: max(0, amount - reserved.get(name, 0)) for name, amount in amounts.items()}
+    free = {name: max(0, amount - kept.get(name, 0)) for name, amount in amounts.items()}
     return {
         "capacity": {**counts, **{name: _kibibytes(amount) for name, amount in amounts.items()}},
         "allocatable": {**counts, **{name: _kibibytes(amount) for name, amount in free.items()}},

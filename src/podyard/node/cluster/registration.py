@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from podyard.client import Client
 from podyard.errors import AlreadyExists, NotFound, PodyardError, translate
 from podyard.node.cluster import node_object
 from podyard.node.cluster.node_object import NodeFacts, Settings
+from podyard.node.filesystem import file_system
 from podyard.node.kube import Conflict, KubeClient, for_ever, paths
 from podyard.node.machine import Machine, read_machine
-from podyard.node.pressure import TRANSITION, Signals, pressures, read_signals
 from podyard.node.wake import until_set
 
 logger = logging.getLogger(__name__)
@@ -28,10 +28,20 @@ REPORT = 300.0
 
 
 class Registration:
-    """Makes the Node, and tells its status when there is news. ``trouble`` says why the node is not ready."""
+    """Makes the Node, and tells its status when there is news.
+
+    ``trouble`` says why the node is not ready, ``pressures`` what the machine runs out of.
+    """
 
     def __init__(
-        self, kube: KubeClient, client: Client, settings: Settings, pod_root: Path, trouble: Callable[[], str]
+        self,
+        kube: KubeClient,
+        client: Client,
+        settings: Settings,
+        pod_root: Path,
+        *,
+        trouble: Callable[[], str],
+        pressures: Callable[[], Mapping[str, str]],
     ) -> None:
         self.node: dict[str, Any] = {}
         """The Node as the server has it; empty before it is registered."""
@@ -41,12 +51,11 @@ class Registration:
         self._settings = settings
         self._pod_root = pod_root
         self._trouble = trouble
+        self._pressures = pressures
         self._news = asyncio.Event()
         self._told: dict[str, Any] = {}
         self._told_at = 0.0
         self._runtime = ""
-        self._image_root: Path | None = None
-        self._seen: dict[str, tuple[float, str]] = {}
 
     def news(self) -> None:
         """Look at the status at once."""
@@ -108,22 +117,14 @@ class Registration:
         with suppress(PodyardError):  # else what was known last; the trouble says that the runtime is away
             version = await self._client.runtime.version()
             self._runtime = f"{version.runtime_name}://{version.runtime_version}"
-            disks = (await self._client.images.image_fs_info()).image_filesystems
-            self._image_root = Path(disks[0].fs_id.mountpoint) if disks else None
         try:
-            signals = await asyncio.to_thread(read_signals, self._pod_root, self._image_root)
+            disk = await asyncio.to_thread(file_system, self._pod_root)
         except OSError as error:
             raise translate(error, "reading what the machine has left") from error
         return NodeFacts(
             machine=machine,
-            disk=signals.node_fs.capacity,
+            disk=disk.capacity,
             runtime=self._runtime,
             trouble=self._trouble(),
-            pressures=self._lasting(signals),
+            pressures=self._pressures(),
         )
-
-    def _lasting(self, signals: Signals) -> dict[str, str]:
-        """The pressures of now and of the last minutes."""
-        now = time.monotonic()
-        self._seen |= {kind: (now, text) for kind, text in pressures(signals).items()}
-        return {kind: text for kind, (seen, text) in self._seen.items() if now - seen < TRANSITION}

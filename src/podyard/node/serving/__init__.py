@@ -5,7 +5,7 @@ auth      who asks, and whether they may
 pods      the Pods as requests name them
 logs      container logs;  options: what a query asks of them
 streams   exec, attach, port-forward and run;  relay: a connection handed on to the runtime
-figures   statistics and metrics;  usage: how they are read;  summary: how they are told
+figures   statistics and metrics;  summary: how they are told
 """
 
 from podyard.node.serving.server import PORT, NodeApi, Serving, serving

@@ -20,7 +20,7 @@ from podyard.model.metric import Metric
 from podyard.node.agent import Agent
 from podyard.node.serving.pods import NodePods
 from podyard.node.serving.summary import resource_metrics, summary
-from podyard.node.serving.usage import UsageReader
+from podyard.node.usage import UsageReader
 from podyard.pods import PodView
 
 logger = logging.getLogger(__name__)

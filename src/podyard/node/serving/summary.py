@@ -10,9 +10,9 @@ from typing import Any
 
 from podyard.cri import api
 from podyard.model.metric import Metric
-from podyard.node.pressure import FileSystem
-from podyard.node.serving.usage import Usage
+from podyard.node.filesystem import FileSystem
 from podyard.node.times import rfc3339
+from podyard.node.usage import Usage
 from podyard.pods import ContainerView, PodView
 
 _SECOND = 10**9

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 from tests.support.kube import ApiServer, serving
+from tests.support.pressure import Machine
 
 from podyard.client import Client
 from podyard.node.agent import Agent
 from podyard.node.cluster import Cluster
 from podyard.node.cluster.node_object import Settings, Taint
 from podyard.node.cluster.objects import ApiObjects
+from podyard.node.housekeeping.eviction import Evictor
+from podyard.node.housekeeping.thresholds import parse_hard
 from podyard.node.kube import Access, KubeClient
 from podyard.node.source import ManifestDirectory
 from podyard.node.watch import RuntimeWatch
@@ -38,6 +41,7 @@ class Nodes:
         self._client = client
         self._server = server
         self._folder = folder
+        self.machine = Machine()
         self._running: asyncio.Task[None] | None = None
 
     def start(self, **settings: Any) -> Agent:
@@ -46,7 +50,9 @@ class Nodes:
         root, logs = self._folder / "pods", self._folder / "logs"
         kube = KubeClient(Access(server=self._server.url), timeout=5)
         objects = ApiObjects(kube)
-        engine = PodEngine(self._client, root, log_root=logs, back_off=back_off, objects=objects, poll=0.01)
+        engine = self.engine = PodEngine(
+            self._client, root, log_root=logs, back_off=back_off, objects=objects, poll=0.01
+        )
         watch = RuntimeWatch(self._client)
         directory = ManifestDirectory(self._folder / "manifests", "n")
         agent = Agent(
@@ -61,7 +67,18 @@ class Nodes:
         )
         given = {"labels": {"disk": "fast"}, "taints": [Taint(key="a", value="b", effect="NoSchedule")], **settings}
         member = Settings(name="n", **given)
-        cluster = Cluster(kube, self._client, engine, agent, watch, objects=objects, settings=member, pod_root=root)
+        self.evictor = Evictor(self.machine, parse_hard("memory.available<100"), transition=0.0, longest_grace=0)
+        cluster = Cluster(
+            kube,
+            self._client,
+            engine,
+            agent,
+            watch,
+            objects=objects,
+            settings=member,
+            pod_root=root,
+            evictor=self.evictor,
+        )
         self._running = asyncio.create_task(self._run(kube, agent, cluster))
         return agent
 

@@ -10,7 +10,8 @@ import pytest
 from podyard.manifest import parse
 from podyard.manifest.model import Pod
 from podyard.manifest.quantity import Quantity
-from podyard.node.cluster.admission import NodeView, node_view, pod_requests, rejection
+from podyard.node.cluster.admission import NodeView, node_view, rejection
+from podyard.node.requests import pod_requests
 
 NODE: dict[str, Any] = {
     "metadata": {"name": "n", "labels": {"disk": "fast", "cores": "8"}},

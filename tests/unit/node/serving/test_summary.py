@@ -6,9 +6,9 @@ from pathlib import Path
 
 from podyard.cri import api
 from podyard.metrics import text
-from podyard.node.pressure import FileSystem
+from podyard.node.filesystem import FileSystem
 from podyard.node.serving.summary import resource_metrics, summary
-from podyard.node.serving.usage import MachineReading, Usage, by_pod, read_machine_usage
+from podyard.node.usage import MachineReading, Usage, by_pod, read_machine_usage
 from podyard.pods import ContainerView, PodView
 
 MACHINE = MachineReading(

@@ -15,7 +15,7 @@ from podyard.client import Client
 from podyard.cri import api
 from podyard.errors import PodyardError, translate
 from podyard.manifest.translate import labels
-from podyard.node.pressure import FileSystem, file_system
+from podyard.node.filesystem import FileSystem, file_system
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +70,8 @@ class UsageReader:
         that cannot be read."""
         async with self._one:
             pods, images, failure = await self._runtime()
-            image_root = Path(images.fs_id.mountpoint) if images is not None and images.fs_id.mountpoint else None
             try:
-                machine, node_fs, image_fs = await asyncio.to_thread(self._local, image_root)
+                machine, node_fs, image_fs = await asyncio.to_thread(self._local, root_of(images))
             except (OSError, ValueError, KeyError) as error:
                 raise translate(error, "reading what the machine uses") from error
         return Usage(
@@ -87,19 +86,9 @@ class UsageReader:
 
     async def _runtime(self) -> tuple[Sequence[api.PodSandboxStats], api.FilesystemUsage | None, str]:
         try:
-            pods = await self._pods()
-            disks = (await self._client.images.image_fs_info()).image_filesystems
+            return await pod_stats(self._client), await image_disk(self._client), ""
         except PodyardError as error:
             return [], None, str(error)
-        return pods, disks[0] if disks else None, ""
-
-    async def _pods(self) -> Sequence[api.PodSandboxStats]:
-        try:
-            return await self._client.runtime.list_pod_sandbox_stats()
-        except PodyardError as error:
-            # Some have no such call; containerd 1.6 fails as a whole for one sandbox without a cgroup of its own.
-            logger.debug("Pods' statistics are made of their containers': %s", error)
-            return by_pod(await self._client.runtime.list_container_stats())
 
     def _local(self, image_root: Path | None) -> tuple[MachineReading, FileSystem, FileSystem | None]:
         images = file_system(image_root) if image_root is not None and image_root.exists() else None
@@ -113,6 +102,27 @@ class UsageReader:
             self._rate = max(0, round((now.cpu - last.cpu) / (now.time - last.time)))
             self._last = now
         return self._rate
+
+
+async def pod_stats(client: Client) -> Sequence[api.PodSandboxStats]:
+    """What each Pod uses, as the runtime tells it. Raises what it answers."""
+    try:
+        return await client.runtime.list_pod_sandbox_stats()
+    except PodyardError as error:
+        # Some have no such call; containerd 1.6 fails as a whole for one sandbox without a cgroup of its own.
+        logger.debug("Pods' statistics are made of their containers': %s", error)
+        return by_pod(await client.runtime.list_container_stats())
+
+
+async def image_disk(client: Client) -> api.FilesystemUsage | None:
+    """What images take, and where; None where the runtime does not say. Raises what it answers."""
+    disks = (await client.images.image_fs_info()).image_filesystems
+    return disks[0] if disks else None
+
+
+def root_of(disk: api.FilesystemUsage | None) -> Path | None:
+    """A directory on the images' file system."""
+    return Path(disk.fs_id.mountpoint) if disk is not None and disk.fs_id.mountpoint else None
 
 
 def by_pod(containers: Sequence[api.ContainerStats]) -> list[api.PodSandboxStats]:
