@@ -18,6 +18,7 @@ from podyard.manifest.translate import ClusterDns, pod_hash
 from podyard.manifest.translate.labels import MANIFEST_HASH
 from podyard.pods import leftovers, removal
 from podyard.pods.board import Board
+from podyard.pods.deadline import until_deadline
 from podyard.pods.folders import Folders, PodFolder
 from podyard.pods.host import read_host
 from podyard.pods.inventory import Inventory
@@ -111,7 +112,7 @@ class PodEngine:
                 await patiently(lambda: launcher.adopt(running.sandbox_id))
             except NotFound:
                 return  # removed in the meantime
-            await self._supervisor(launcher, steps, just_wait).watch()
+            await until_deadline(launcher, steps, self._supervisor(launcher, steps, just_wait).watch)
             for view in await self.find(running.name, running.namespace):
                 if view.verdict and (failures := await removal.stop_pod(self._client, view, None, steps)):
                     raise removal.combined(failures)
@@ -147,8 +148,12 @@ class PodEngine:
                     await self._discard_twins(pod, owned, launcher.sandbox_id, steps)
                 else:
                     await launcher.adopt(found.sandbox_id)
-                await start.init_containers()
-                await self._supervisor(launcher, steps, pause).watch()
+
+                async def work() -> None:
+                    await start.init_containers()
+                    await self._supervisor(launcher, steps, pause).watch()
+
+                await until_deadline(launcher, steps, work)
             views = [view for view in await self.find(name, namespace) if is_of(view, pod)]
             ended = any(has_ended(view, pod) for view in views)
             for view in views if ended else []:

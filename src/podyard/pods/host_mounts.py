@@ -26,6 +26,12 @@ def mount_tmpfs(target: Path, size: int | None, mode: int) -> None:
     _run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(target)])
 
 
+def mount_huge_pages(target: Path, page: int, size: int | None, mode: int) -> None:
+    """Mount memory in pages of ``page`` bytes at ``target``; ``size`` in bytes, None for no limit."""
+    options = f"mode={mode:o},nosuid,nodev,pagesize={page}" + ("" if size is None else f",size={size}")
+    _run(["mount", "-t", "hugetlbfs", "-o", options, "hugetlbfs", str(target)])
+
+
 def bind_descriptor(descriptor: int, target: Path) -> None:
     """Bind-mount what a descriptor stands for, whatever its name leads to by now."""
     # Without --no-canonicalize mount(8) would resolve the descriptor to a path again, and links in it with that.

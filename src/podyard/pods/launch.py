@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from podyard.client import Client
 from podyard.cri import api
-from podyard.errors import FailedPrecondition, PodyardError
+from podyard.errors import FailedPrecondition, PodyardError, Unimplemented
 from podyard.manifest.model import Container, EphemeralContainer, LifecycleHandler, Pod
 from podyard.manifest.translate import (
     HostFacts,
@@ -67,6 +67,8 @@ class Launcher:
         self._mounts = Mounts(client, pod, folder, self._images, self._handler)
         self.sandbox_id = ""
         self.ips: tuple[str, ...] = ()
+        self.created_at = 0.0
+        """When the sandbox was made: seconds since 1970."""
 
     async def fetch_images(self) -> None:
         """See that all images are there, side by side.
@@ -105,7 +107,7 @@ class Launcher:
         self.ips = tuple(address for address in addresses if address)
         if self.pod.spec.host_network and not self.ips:
             self.ips = self.host.ips  # some endpoints tell no address for the host's network
-        self.sandbox_id = sandbox_id
+        self.sandbox_id, self.created_at = sandbox_id, status.created_at / 1e9
         text = hosts_file(self.pod, self.host, self.ips)
         await in_thread(_write_hosts, self.folder, text)
 
@@ -121,6 +123,7 @@ class Launcher:
                 config = await self._config(container, attempt)
             with reason(name, "CreateContainerError"):
                 container_id = await self._client.runtime.create_container(self.sandbox_id, config, self._sandbox)
+                await self._check_stop_signal(container, config, container_id)
             note.detail = container_id[:12]
         await self.start(container, container_id)
         return container_id
@@ -204,6 +207,21 @@ class Launcher:
         limits = config.linux.resources.SerializeToString(deterministic=True)
         await in_thread(self.folder.resources(container.name, attempt).write_bytes, limits)
         return config
+
+    async def _check_stop_signal(self, container: Container, config: api.ContainerConfig, container_id: str) -> None:
+        """Raise Unimplemented, and leave no container, where the endpoint knows no stop signals: it would send another.
+
+        Those that know them tell them in a container's status.
+        """
+        if config.stop_signal == api.SIGNAL_RUNTIME_DEFAULT:
+            return
+        status = (await self._client.runtime.container_status(container_id)).status
+        if status.stop_signal != config.stop_signal:
+            await self._client.runtime.remove_container(container_id)
+            raise Unimplemented(
+                f"the container {container.name!r} wants the stopSignal {container.lifecycle.stop_signal}, which "
+                f"{self._client.endpoint} does not know: take it out, or use a runtime that does"
+            )
 
     async def _target(self, container: Container) -> str:
         """The id of the container whose processes this one sees; "" for most. Raises FailedPrecondition."""

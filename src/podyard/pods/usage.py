@@ -21,7 +21,7 @@ def excess(pod: Pod, folder: PodFolder) -> str:
     """
     for volume in pod.spec.volumes:
         given = volume.empty_dir
-        if given is None or given.size_limit is None or given.medium == "Memory":
+        if given is None or given.size_limit is None or given.medium:
             continue
         if tree_usage(folder.volume(volume.name)).size > given.size_limit.value:
             return f'Usage of EmptyDir volume "{volume.name}" exceeds the limit "{given.size_limit}".'

@@ -14,9 +14,10 @@ from podyard.errors import FailedPrecondition, InvalidArgument
 from podyard.manifest.checks.paths import sub_path_fault
 from podyard.manifest.model import Container, Pod, Volume, VolumeMount
 from podyard.manifest.translate import expand
+from podyard.manifest.translate.resources import page_of
 from podyard.pods.atomic import DATA
 from podyard.pods.folders import PodFolder
-from podyard.pods.host_mounts import bind_descriptor, mount_tmpfs
+from podyard.pods.host_mounts import bind_descriptor, mount_huge_pages, mount_tmpfs
 
 _DIRECTORY_MODE = 0o777
 """An emptyDir is for whatever users the containers run as."""
@@ -76,6 +77,8 @@ def _make_empty_dir(pod: Pod, volume: Volume, path: Path) -> None:
     mode = _DIRECTORY_MODE if group is None else _DIRECTORY_MODE | stat.S_ISGID
     if volume.empty_dir.medium == "Memory":
         mount_tmpfs(path, _memory_size(pod, volume), _DIRECTORY_MODE)
+    elif volume.empty_dir.medium:
+        mount_huge_pages(path, page_of(pod, volume.empty_dir.medium), _size_limit(volume), _DIRECTORY_MODE)
     if group is not None:
         os.chown(path, -1, group)
     path.chmod(mode)
@@ -90,13 +93,17 @@ def _make_projection(volume: Volume, path: Path) -> None:
 
 def _memory_size(pod: Pod, volume: Volume) -> int | None:
     """The volume's limit, and no more than the containers may use together; None where neither is set."""
-    assert volume.empty_dir is not None
     limits = [container.resources.limits.get("memory") for container in pod.spec.containers]
     known = [limit.value for limit in limits if limit is not None]
     sizes = [sum(known)] if len(known) == len(limits) else []
-    if volume.empty_dir.size_limit is not None:
-        sizes.append(volume.empty_dir.size_limit.value)
+    if (size := _size_limit(volume)) is not None:
+        sizes.append(size)
     return min(sizes, default=None)
+
+
+def _size_limit(volume: Volume) -> int | None:
+    given = volume.empty_dir.size_limit if volume.empty_dir is not None else None
+    return None if given is None else given.value
 
 
 _KINDS: Mapping[str, tuple[Callable[[int], bool], str]] = {

@@ -89,10 +89,10 @@ def test_what_is_right_but_not_built_is_unimplemented_and_named(field: str, valu
 @pytest.mark.parametrize(
     "line",
     [
-        "activeDeadlineSeconds: 5",
+        "resourceClaims: [{name: a}]",
         "volumes: [{name: a, projected: {sources: [{clusterTrustBundle: {path: a}}]}}]",
         "volumes: [{name: a, persistentVolumeClaim: {claimName: b}}]",
-        "subdomain: a",
+        "resources: {limits: {cpu: 1}}",
     ],
 )
 def test_pod_fields_that_are_not_built_are_unimplemented(line: str) -> None:

@@ -41,6 +41,7 @@ class MemoryRuntime:
         self.on_sandbox: Callable[[], None] = lambda: None
         self.on_stop: Callable[[api.StopContainerRequest], Awaitable[None]] | None = None
         self.looked = asyncio.Event()
+        self.knows_stop_signals = True
         self.images: dict[str, api.Image] = {}
         self.registry = {"busybox:1", "other:1"}
         self.handlers: list[api.RuntimeHandler] = []
@@ -171,6 +172,7 @@ class MemoryRuntime:
             labels=config.labels,
             annotations=config.annotations,
             log_path=log,
+            stop_signal=config.stop_signal if self.knows_stop_signals else api.SIGNAL_RUNTIME_DEFAULT,
         )
         return api.CreateContainerResponse(container_id=container_id)
 

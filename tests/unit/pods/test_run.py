@@ -269,6 +269,19 @@ async def test_recursive_read_only_needs_an_endpoint_that_can(
     assert runtime.config("main").mounts[0].recursive_read_only
 
 
+async def test_a_stop_signal_needs_an_endpoint_that_knows_it(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    pod = make_pod("", "- {name: main, image: 'busybox:1', lifecycle: {stopSignal: SIGUSR1}}")
+    runtime.knows_stop_signals = False
+    with pytest.raises(Unimplemented, match=r"wants the stopSignal SIGUSR1, which .* does not know"):
+        await engine.run(pod)
+    assert runtime.containers == {}
+    runtime.knows_stop_signals = True
+    await engine.run(pod)
+    assert runtime.config("main").stop_signal == api.SIGNAL_SIGUSR1
+
+
 async def test_the_runtime_class_is_the_handler_unless_it_names_another(
     engine: PodEngine, objects: Any, make_pod: MakePod
 ) -> None:

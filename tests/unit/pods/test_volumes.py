@@ -105,6 +105,20 @@ def test_memory_is_mounted_with_the_smaller_limit(make_pod: MakePod, folder: Pod
 
 
 @pytest.mark.host
+@pytest.mark.parametrize("medium", ["HugePages", "HugePages-2Mi"])
+def test_huge_pages_are_mounted_in_the_size_that_the_pod_uses(
+    make_pod: MakePod, folder: PodFolder, medium: str
+) -> None:
+    main = "- {name: main, image: 'busybox:1', resources: {limits: {cpu: 1, hugepages-2Mi: 4Mi}}}"
+    volumes.prepare(make_pod(f"volumes: [{{name: v, emptyDir: {{medium: {medium}, sizeLimit: 4Mi}}}}]", main), folder)
+    path = folder.volume("v")
+    found = os.statvfs(path)
+    assert (found.f_frsize, found.f_blocks) == (2 << 20, 2)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o777
+    host_mounts.remove_tree(folder.path)
+
+
+@pytest.mark.host
 def test_a_part_of_a_volume_is_made_and_mounted(make_pod: MakePod, folder: PodFolder) -> None:
     pod = make_pod("volumes: [{name: v, emptyDir: {}}]", container("subPath: a/./b"))
     volumes.prepare(pod, folder)

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from podyard.manifest.checks.reference import check_object_name
+from podyard.manifest.checks.resources import check_overhead
 from podyard.manifest.decode import NOT_SUPPORTED
 from podyard.manifest.model import Container, Metadata, PodSpec
 from podyard.manifest.names import key_fault, label_fault, label_value_fault, subdomain_fault
@@ -16,6 +17,9 @@ MAX_LABEL = 4096
 """Bytes of a label's key and value that a runtime takes."""
 MAX_UID = 128
 MAX_GRACE = 10**9 - 1
+MAX_DEADLINE = 2**31 - 1
+MAX_OVERRIDE = 64
+"""Bytes of a host name (uname(2))."""
 MAX_NAMESERVERS = 3
 MAX_SEARCHES = 32
 _UID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
@@ -46,10 +50,13 @@ def check_metadata(metadata: Metadata) -> Iterator[Problem]:
 def check_spec(spec: PodSpec) -> Iterator[Problem]:
     if not 0 <= spec.termination_grace_period_seconds <= MAX_GRACE:
         yield Problem(0, "spec.terminationGracePeriodSeconds", f"must be 0 or more, and {MAX_GRACE} at most")
-    for path, name in (("spec.hostname", spec.hostname), ("spec.runtimeClassName", spec.runtime_class_name)):
-        fault = label_fault(name) if path == "spec.hostname" else subdomain_fault(name)
-        if name and fault:
-            yield Problem(0, path, fault)
+    deadline = spec.active_deadline_seconds
+    if deadline is not None and not 1 <= deadline <= MAX_DEADLINE:
+        yield Problem(0, "spec.activeDeadlineSeconds", f"must be 1 or more, and {MAX_DEADLINE} at most")
+    if spec.runtime_class_name and (fault := subdomain_fault(spec.runtime_class_name)):
+        yield Problem(0, "spec.runtimeClassName", fault)
+    yield from _check_names_of_host(spec)
+    yield from check_overhead(spec.overhead)
     if spec.host_pid and spec.share_process_namespace:
         yield Problem(0, "spec.shareProcessNamespace", "cannot go with hostPID: the pod has no PID namespace to share")
     for index, secret in enumerate(spec.image_pull_secrets):
@@ -66,6 +73,22 @@ def check_spec(spec: PodSpec) -> Iterator[Problem]:
         for position, hostname in enumerate(alias.hostnames):
             if fault := subdomain_fault(hostname):
                 yield Problem(0, f"{path}.hostnames[{position}]", fault)
+
+
+def _check_names_of_host(spec: PodSpec) -> Iterator[Problem]:
+    for field, name in (("hostname", spec.hostname), ("subdomain", spec.subdomain)):
+        if name and (fault := label_fault(name)):
+            yield Problem(0, f"spec.{field}", fault)
+    if not spec.hostname_override:
+        return
+    path = "spec.hostnameOverride"
+    if fault := subdomain_fault(spec.hostname_override):
+        yield Problem(0, path, fault)
+    elif len(spec.hostname_override) > MAX_OVERRIDE:
+        yield Problem(0, path, f"longer than the {MAX_OVERRIDE} bytes that the kernel keeps")
+    for field, is_given in (("hostNetwork", spec.host_network), ("setHostnameAsFQDN", spec.set_hostname_as_fqdn)):
+        if is_given:
+            yield Problem(0, path, f"cannot go with {field}")
 
 
 def with_paths(spec: PodSpec) -> Iterator[tuple[str, Container]]:

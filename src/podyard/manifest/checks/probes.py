@@ -17,6 +17,7 @@ from podyard.manifest.model import (
     is_sidecar,
 )
 from podyard.manifest.problems import Problem
+from podyard.manifest.signals import SIGNALS
 
 _LEAST = {
     "initialDelaySeconds": 0,
@@ -44,6 +45,9 @@ def check_probes(pod: Pod, container: Container, path: str) -> Iterator[Problem]
         if runs_once:
             yield Problem(0, f"{path}.{field}", "an init container is waited for, so it has no probes")
         yield from _probe(container, field, probe, f"{path}.{field}")
+    signal = container.lifecycle.stop_signal
+    if signal and signal not in SIGNALS:
+        yield Problem(0, f"{path}.lifecycle.stopSignal", f"{signal!r} is not a signal; write SIGTERM or SIGRTMIN+3")
     for field, hook in hooks.items():
         if hook is None:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from podyard.manifest.decode import NOT_SUPPORTED
 from podyard.manifest.model import Container, Pod
@@ -31,6 +31,16 @@ def check_resources(pod: Pod, container: Container, path: str) -> Iterator[Probl
             yield Problem(0, f"{where}.restartPolicy", "RestartContainer cannot go with the Pod's restartPolicy Never")
         if policy.resource_name in [earlier.resource_name for earlier in container.resize_policy[:index]]:
             yield Problem(0, f"{where}.resourceName", f"{policy.resource_name} stands here twice")
+
+
+def check_overhead(amounts: Mapping[str, Quantity]) -> Iterator[Problem]:
+    """Faults of what a Pod costs beside its containers."""
+    for name, quantity in amounts.items():
+        path = f"spec.overhead[{name!r}]"
+        if name not in ("cpu", "memory", _STORAGE):
+            yield Problem(0, path, "unknown resource; a Pod costs cpu, memory and ephemeral-storage")
+        elif not 0 <= quantity.amount <= (MAX_CPUS if name == "cpu" else MAX_BYTES):
+            yield Problem(0, path, "must be 0 or more, and no more than any machine has")
 
 
 def _check_amount(container: Container, field: str, name: str, quantity: Quantity, path: str) -> Iterator[Problem]:

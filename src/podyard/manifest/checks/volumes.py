@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from podyard.manifest.checks.paths import path_fault, sub_path_fault
 from podyard.manifest.checks.projection import check_projection
+from podyard.manifest.checks.resources import HUGE_PAGES
 from podyard.manifest.model import Container, Pod, Volume, VolumeMount
 from podyard.manifest.names import label_fault
 from podyard.manifest.problems import Problem
@@ -26,7 +27,7 @@ def check_volumes(pod: Pod) -> Iterator[Problem]:
             yield Problem(0, path, f"{' and '.join(volume.kinds)} exclude each other")
         elif not volume.kinds:
             yield Problem(0, path, "says not what it is; write emptyDir: {} for an empty directory")
-        yield from _check_empty_dir(volume, path)
+        yield from _check_empty_dir(pod, volume, path)
         if volume.host_path is not None and (fault := path_fault(volume.host_path.path)):
             yield Problem(0, f"{path}.hostPath.path", fault)
         if volume.image is not None and not volume.image.reference:
@@ -34,12 +35,25 @@ def check_volumes(pod: Pod) -> Iterator[Problem]:
         yield from check_projection(pod, volume, path)
 
 
-def _check_empty_dir(volume: Volume, path: str) -> Iterator[Problem]:
-    if volume.empty_dir is None or volume.empty_dir.size_limit is None:
+def _check_empty_dir(pod: Pod, volume: Volume, path: str) -> Iterator[Problem]:
+    if volume.empty_dir is None:
         return
-    where = f"{path}.emptyDir.sizeLimit"
-    if volume.empty_dir.size_limit.amount <= 0:
-        yield Problem(0, where, "must be more than 0")
+    if volume.empty_dir.size_limit is not None and volume.empty_dir.size_limit.amount <= 0:
+        yield Problem(0, f"{path}.emptyDir.sizeLimit", "must be more than 0")
+    medium = volume.empty_dir.medium
+    if medium in ("", "Memory"):
+        return
+    path = f"{path}.emptyDir.medium"
+    if not medium.startswith("HugePages"):
+        yield Problem(0, path, f"{medium!r} is not Memory, HugePages or HugePages-SIZE")
+        return
+    limited = [container.resources.limits for container in pod.all_containers()]
+    sizes = {name.removeprefix(HUGE_PAGES) for limits in limited for name in limits if name.startswith(HUGE_PAGES)}
+    size = medium.removeprefix("HugePages").removeprefix("-")
+    if size and size not in sizes:
+        yield Problem(0, path, f"no container has a limit of hugepages-{size}")
+    elif not size and len(sizes) != 1:
+        yield Problem(0, path, "containers have limits of huge pages of one size, or this names the size")
 
 
 def check_volume_mounts(volumes: Sequence[Volume], container: Container, path: str) -> Iterator[Problem]:

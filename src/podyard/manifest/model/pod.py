@@ -12,6 +12,7 @@ from podyard.manifest.model.container import Container, EphemeralContainer
 from podyard.manifest.model.reference import LocalReference
 from podyard.manifest.model.security import PodSecurityContext
 from podyard.manifest.model.volume import Volume
+from podyard.manifest.quantity import Quantity
 
 
 class Metadata(Object, frozen=True, kw_only=True):
@@ -60,13 +61,9 @@ class PodOs(Object, frozen=True, kw_only=True):
 class PodSpec(Object, frozen=True, kw_only=True):
     unsupported: ClassVar[frozenset[str]] = frozenset(
         {
-            "activeDeadlineSeconds",
-            "hostnameOverride",
-            "overhead",
             "resourceClaims",
             "resources",
             "schedulingGates",
-            "subdomain",
         }
     )
     ignored: ClassVar[frozenset[str]] = frozenset(
@@ -89,9 +86,12 @@ class PodSpec(Object, frozen=True, kw_only=True):
     image_pull_secrets: tuple[LocalReference, ...] = ()
     volumes: tuple[Volume, ...] = ()
     restart_policy: Literal["Always", "OnFailure", "Never"] = "Always"
+    active_deadline_seconds: int | None = None
     termination_grace_period_seconds: int = 30
     hostname: str = ""
-    set_hostname_as_fqdn: Literal[False] = False
+    hostname_override: str = ""
+    subdomain: str = ""
+    set_hostname_as_fqdn: bool = False
     host_aliases: tuple[HostAlias, ...] = ()
     dns_policy: Literal["Default", "None", "ClusterFirst", "ClusterFirstWithHostNet"] = "ClusterFirst"
     dns_config: DnsConfig = DnsConfig()
@@ -101,6 +101,8 @@ class PodSpec(Object, frozen=True, kw_only=True):
     host_users: bool = True
     share_process_namespace: bool = False
     security_context: PodSecurityContext = PodSecurityContext()
+    overhead: dict[str, Quantity] = msgspec.field(default_factory=dict)
+    """What the Pod costs beside its containers."""
     runtime_class_name: str = ""
     service_account_name: str = "default"
     enable_service_links: bool = True

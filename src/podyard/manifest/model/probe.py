@@ -80,7 +80,7 @@ class LifecycleHandler(Object, frozen=True, kw_only=True):
 
 
 class Lifecycle(Object, frozen=True, kw_only=True):
-    unsupported: ClassVar[frozenset[str]] = frozenset({"stopSignal"})
-
     post_start: LifecycleHandler | None = None
     pre_stop: LifecycleHandler | None = None
+    stop_signal: str = ""
+    """Such as "SIGUSR1"; "" for the image's."""

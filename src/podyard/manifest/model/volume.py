@@ -14,7 +14,8 @@ DEFAULT_MODE = 0o644
 
 
 class EmptyDir(Object, frozen=True, kw_only=True):
-    medium: Literal["", "Memory"] = ""
+    medium: str = ""
+    """"" for a disk, "Memory", "HugePages", or "HugePages-" and their size."""
     size_limit: Quantity | None = None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from podyard.cri import api
 from podyard.manifest.model import Container, Pod, VolumeMount
+from podyard.manifest.signals import SIGNALS
 from podyard.manifest.translate import labels
 from podyard.manifest.translate.environment import expand
 from podyard.manifest.translate.facts import HostFacts, ImageFacts
@@ -71,6 +72,7 @@ def container_config(
         stdin=container.stdin,
         stdin_once=container.stdin_once,
         tty=container.tty,
+        stop_signal=SIGNALS.get(container.lifecycle.stop_signal, api.SIGNAL_RUNTIME_DEFAULT),
         linux=api.LinuxContainerConfig(
             resources=linux_resources(pod, container, host.memory),
             security_context=container_security(pod, container, image, target, users),

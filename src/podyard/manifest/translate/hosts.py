@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from podyard.manifest.model import Pod
 from podyard.manifest.translate.facts import HostFacts
-from podyard.manifest.translate.sandbox import hostname
+from podyard.manifest.translate.hostname import domain, hostname
 
 _LOCAL = """\
 127.0.0.1\tlocalhost
@@ -23,7 +23,9 @@ def hosts_file(pod: Pod, host: HostFacts, ips: Sequence[str]) -> str:
     if pod.spec.host_network:
         text = host.hosts if host.hosts.endswith("\n") or not host.hosts else f"{host.hosts}\n"
     else:
-        text = _LOCAL + "".join(f"{ip}\t{hostname(pod)}\n" for ip in ips)
+        name, below = hostname(pod), domain(pod, host)
+        names = f"{name}.{below}\t{name}" if below else name
+        text = _LOCAL + "".join(f"{ip}\t{names}\n" for ip in ips)
     if pod.spec.host_aliases:
         text += "\n# hostAliases\n"
     for alias in pod.spec.host_aliases:

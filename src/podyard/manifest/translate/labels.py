@@ -47,14 +47,15 @@ def pod_hash(pod: Pod) -> str:
 def sandbox_hash(pod: Pod) -> str:
     """The same for manifests that can be carried out in one sandbox, one after the other.
 
-    What may change while a Pod runs is left out: labels, annotations, ephemeral containers, its priority, and the cpu
-    and memory of containers as long as the Pod's QoS class stays the same.
+    What may change while a Pod runs is left out: labels, annotations, ephemeral containers, its priority, its deadline,
+    and the cpu and memory of containers as long as the Pod's QoS class stays the same.
     """
     spec = replace(
         pod.spec,
         init_containers=tuple(_without_resources(container) for container in pod.spec.init_containers),
         containers=tuple(_without_resources(container) for container in pod.spec.containers),
         ephemeral_containers=(),
+        active_deadline_seconds=None,
         priority=None,
         priority_class_name="",
     )

@@ -3,7 +3,9 @@ Containers" and "Pod Quality of Service Classes")."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
 from typing import Literal
 
 from podyard.cri import api
@@ -40,20 +42,60 @@ def qos_class(pod: Pod) -> QosClass:
 def linux_resources(pod: Pod, container: Container, memory: int) -> api.LinuxContainerResources:
     """What the cgroup of a container gets. ``memory``: the node's, in bytes."""
     limits = container.resources.limits
-    resources = api.LinuxContainerResources(
-        cpu_period=CPU_PERIOD,
-        cpu_shares=_shares(requests_of(container).get("cpu")),
-        oom_score_adj=oom_score(pod, container, memory),
-    )
-    if (cpu := limits.get("cpu")) is not None and cpu.milli > 0:
-        resources.cpu_quota = max(cpu.milli * CPU_PERIOD // 1000, MIN_QUOTA)
-    if (limit := limits.get("memory")) is not None:
-        resources.memory_limit_in_bytes = limit.value
+    resources = _linux(requests_of(container).get("cpu"), limits.get("cpu"), limits.get("memory"))
+    resources.oom_score_adj = oom_score(pod, container, memory)
     for name in sorted(limits):
         if name.startswith(HUGE_PAGES):
             size = page_size(Quantity.parse(name.removeprefix(HUGE_PAGES)).value)
             resources.hugepage_limits.add(page_size=size, limit=limits[name].value)
     return resources
+
+
+def together(pod: Pod, amounts: Callable[[Container], Mapping[str, Quantity]]) -> dict[str, Quantity]:
+    """The most that a Pod's containers have at one time, by resource (Kubernetes documentation, "Sidecar Containers").
+
+    Containers and sidecars run together; init containers one after the other, beside the sidecars before them.
+    """
+    beside: defaultdict[str, Fraction] = defaultdict(Fraction)
+    peak: defaultdict[str, Fraction] = defaultdict(Fraction)
+    for container in pod.all_containers():
+        lasts = container in pod.spec.containers or is_sidecar(container)
+        for name, quantity in amounts(container).items():
+            peak[name] = max(peak[name], beside[name] + quantity.amount)
+            beside[name] += quantity.amount if lasts else 0
+    return {name: Quantity(amount) for name, amount in peak.items()}
+
+
+def pod_resources(pod: Pod) -> api.LinuxContainerResources:
+    """What the containers of a Pod have together; where one of them has no limit, all have none."""
+    limits = together(pod, lambda container: container.resources.limits)
+    for container in pod.all_containers():
+        limits = {name: limit for name, limit in limits.items() if name in container.resources.limits}
+    return _linux(together(pod, requests_of).get("cpu"), limits.get("cpu"), limits.get("memory"))
+
+
+def pod_overhead(pod: Pod) -> api.LinuxContainerResources | None:
+    """What a Pod costs beside its containers; None where it says nothing of that."""
+    cpu, memory = pod.spec.overhead.get("cpu"), pod.spec.overhead.get("memory")
+    return _linux(cpu, cpu, memory) if pod.spec.overhead else None
+
+
+def _linux(request: Quantity | None, limit: Quantity | None, memory: Quantity | None) -> api.LinuxContainerResources:
+    """A cpu request, a cpu limit and a memory limit."""
+    resources = api.LinuxContainerResources(cpu_period=CPU_PERIOD, cpu_shares=_shares(request))
+    if limit is not None and limit.milli > 0:
+        resources.cpu_quota = max(limit.milli * CPU_PERIOD // 1000, MIN_QUOTA)
+    if memory is not None:
+        resources.memory_limit_in_bytes = memory.value
+    return resources
+
+
+def page_of(pod: Pod, medium: str) -> int:
+    """Bytes of a page of a volume's medium: "HugePages-2Mi", or "HugePages" for the one size that the Pod uses."""
+    named = medium.removeprefix("HugePages").removeprefix("-")
+    names = (name for container in pod.all_containers() for name in container.resources.limits)
+    text = named or next(name.removeprefix(HUGE_PAGES) for name in names if name.startswith(HUGE_PAGES))
+    return Quantity.parse(text).value
 
 
 def page_size(size: int) -> str:

@@ -7,24 +7,22 @@ from podyard.manifest.model import Pod, is_sidecar
 from podyard.manifest.translate import labels
 from podyard.manifest.translate.dns import dns_config
 from podyard.manifest.translate.facts import HostFacts
+from podyard.manifest.translate.hostname import kernel_name
+from podyard.manifest.translate.resources import pod_overhead, pod_resources
 from podyard.manifest.translate.security import namespace_options, selinux
-
-MAX_HOSTNAME = 63
-
-
-def hostname(pod: Pod) -> str:
-    """The host name that the Pod sees: its own or its name, cut to what a host name may be."""
-    return pod.spec.hostname or pod.metadata.name[:MAX_HOSTNAME].rstrip("-.")
 
 
 def sandbox_config(pod: Pod, host: HostFacts, *, log_directory: str, users: int | None = None) -> api.PodSandboxConfig:
-    """The request for a Pod's sandbox. ``users``: the host id of its root, in a user namespace of its own."""
+    """The request for a Pod's sandbox. ``users``: the host id of its root, in a user namespace of its own.
+
+    Raises InvalidArgument for a host name that the kernel cannot keep.
+    """
     spec = pod.spec
     config = api.PodSandboxConfig(
         metadata=api.PodSandboxMetadata(
             name=pod.metadata.name, namespace=pod.metadata.namespace, uid=pod.metadata.uid, attempt=0
         ),
-        hostname="" if spec.host_network else hostname(pod),
+        hostname="" if spec.host_network else kernel_name(pod, host),
         log_directory=log_directory,
         dns_config=dns_config(pod, host),
         labels=labels.sandbox_labels(pod),
@@ -32,6 +30,8 @@ def sandbox_config(pod: Pod, host: HostFacts, *, log_directory: str, users: int 
         linux=api.LinuxPodSandboxConfig(
             security_context=_security(pod, users),
             sysctls={_with_dots(sysctl.name): sysctl.value for sysctl in spec.security_context.sysctls},
+            overhead=pod_overhead(pod),
+            resources=pod_resources(pod),
         ),
     )
     if not spec.host_network:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
 from tests.support.manifests import IMAGE, container_of
 
 from podyard.cri import api
@@ -39,6 +40,19 @@ def test_a_plain_container_asks_for_nothing_but_its_image(make_pod: MakePod) -> 
     assert not (security.privileged or security.no_new_privs or security.readonly_rootfs)
     assert not security.HasField("run_as_user") and not security.run_as_username
     assert "/proc/kcore" in security.masked_paths and "/proc/sys" in security.readonly_paths
+
+
+@pytest.mark.parametrize(
+    ("name", "signal"),
+    [
+        ("SIGUSR1", api.SIGNAL_SIGUSR1),
+        ("SIGRTMIN+3", api.SIGNAL_SIGRTMINPLUS3),
+        ("SIGRTMAX-14", api.SIGNAL_SIGRTMAXMINUS14),
+        ('""', api.SIGNAL_RUNTIME_DEFAULT),
+    ],
+)
+def test_the_signal_that_stops_it_has_the_protocols_name(make_pod: MakePod, name: str, signal: int) -> None:
+    assert container_of(make_pod(container=f"lifecycle: {{stopSignal: {name}}}")).stop_signal == signal
 
 
 def test_mounts_carry_their_options_and_win_over_managed_files(make_pod: MakePod) -> None:

@@ -38,6 +38,33 @@ def test_resources_become_the_kernels_settings(
     )
 
 
+@pytest.mark.parametrize(
+    ("init", "resources", "shares", "quota", "memory"),
+    [
+        ("", "{limits: {cpu: 500m, memory: 1Ki}, requests: {cpu: 250m}}", 256, 50000, 1024),
+        ("{limits: {cpu: 2, memory: 1}}", "{limits: {cpu: 1, memory: 2}}", 2048, 200000, 2),
+        ("{limits: {cpu: 2}}", "{limits: {cpu: 1, memory: 2}}", 2048, 200000, 0),
+        ("{limits: {cpu: 1, memory: 3}}, restartPolicy: Always", "{limits: {cpu: 1, memory: 2}}", 2048, 200000, 5),
+    ],
+)
+def test_a_sandbox_is_told_what_its_containers_have_together(
+    make_pod: MakePod, init: str, resources: str, shares: int, quota: int, memory: int
+) -> None:
+    first = f"initContainers: [{{name: first, image: a, resources: {init}}}]" if init else ""
+    linux = sandbox_of(make_pod(first, f"resources: {resources}")).linux
+    assert linux.resources == api.LinuxContainerResources(
+        cpu_period=100000, cpu_quota=quota, cpu_shares=shares, memory_limit_in_bytes=memory
+    )
+    assert not linux.HasField("overhead")
+
+
+def test_a_sandbox_is_told_what_the_pod_costs_beside_its_containers(make_pod: MakePod) -> None:
+    linux = sandbox_of(make_pod("overhead: {cpu: 250m, memory: 64Mi}")).linux
+    assert linux.overhead == api.LinuxContainerResources(
+        cpu_period=100000, cpu_quota=25000, cpu_shares=256, memory_limit_in_bytes=64 << 20
+    )
+
+
 def test_one_container_without_limits_makes_the_pod_burstable(make_pod: MakePod) -> None:
     pod = make_pod("initContainers: [{name: first, image: a}]", "resources: {limits: {cpu: 1, memory: 1Gi}}")
     assert qos_class(pod) == "Burstable"

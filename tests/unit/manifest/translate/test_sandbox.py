@@ -10,6 +10,7 @@ import pytest
 from tests.support.manifests import HOST, container_of, sandbox_of
 
 from podyard.cri import api
+from podyard.errors import InvalidArgument
 from podyard.manifest.model import Pod
 from podyard.manifest.translate import ClusterDns, hosts_file, pod_hash, sandbox_config, sandbox_hash
 
@@ -135,6 +136,35 @@ def test_host_ports_are_mapped_and_the_others_only_noted(make_pod: MakePod) -> N
 def test_kernel_parameters_are_asked_for_with_dots(make_pod: MakePod, given: str, asked: str) -> None:
     pod = make_pod(f"securityContext: {{sysctls: [{{name: {given}, value: '1'}}]}}")
     assert dict(sandbox_of(pod).linux.sysctls) == {asked: "1"}
+
+
+IN_CLUSTER = replace(HOST, cluster_dns=ClusterDns(servers=("10.96.0.10",), domain="c.local"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "hostname", "names"),
+    [
+        ("subdomain: sub", "web", "web.sub.shop.svc.c.local\tweb"),
+        ("subdomain: sub\nhostname: a", "a", "a.sub.shop.svc.c.local\ta"),
+        ("subdomain: sub\nsetHostnameAsFQDN: true", "web.sub.shop.svc.c.local", "web.sub.shop.svc.c.local\tweb"),
+        ("setHostnameAsFQDN: true", "web", "web"),
+        ("hostnameOverride: a.example\nhostname: b\nsubdomain: sub", "a.example", "a.example"),
+    ],
+)
+def test_a_pod_knows_itself_by_these_names(make_pod: MakePod, spec: str, hostname: str, names: str) -> None:
+    pod = make_pod(spec, metadata="namespace: shop\nuid: u")
+    assert sandbox_config(pod, IN_CLUSTER, log_directory="/logs").hostname == hostname
+    assert hosts_file(pod, IN_CLUSTER, ["10.0.0.2"]).splitlines()[-1] == f"10.0.0.2\t{names}"
+
+
+def test_a_domain_without_a_cluster_ends_with_its_kind(make_pod: MakePod) -> None:
+    assert hosts_file(make_pod("subdomain: sub"), HOST, ["10.0.0.2"]).endswith("\tweb.sub.default.svc\tweb\n")
+
+
+def test_a_name_that_the_kernel_cannot_keep_is_refused(make_pod: MakePod) -> None:
+    pod = make_pod(f"setHostnameAsFQDN: true\nsubdomain: sub\nhostname: {'a' * 50}")
+    with pytest.raises(InvalidArgument, match="longer than the 64 bytes"):
+        sandbox_of(pod)
 
 
 def test_the_hosts_file_names_the_pod_and_its_aliases(make_pod: MakePod) -> None:
