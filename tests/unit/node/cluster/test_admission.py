@@ -130,5 +130,6 @@ def test_a_pod_takes_what_runs_at_once_or_what_its_start_needs() -> None:
     assert cpu(containers=two) == "600m"
     assert cpu(containers=two, initContainers=[asks("2", name="i")]) == "2"
     assert cpu(containers=two, initContainers=[side]) == "700m"
+    assert cpu(containers=two, overhead={"cpu": "50m"}) == "650m"
     assert cpu(containers=two, initContainers=[side, asks("2", name="i")]) == "2100m"
     assert cpu(containers=two, initContainers=[asks("2", name="i"), side]) == "2"
