@@ -205,6 +205,6 @@ async def test_pull_and_rmi(podyard_cli: CommandLine, kit: Kit, images: Images) 
 
 
 def test_an_endpoint_that_is_not_there(podyard_cli: CommandLine) -> None:
-    error = podyard_cli("--runtime-endpoint", f"unix://{podyard_cli.folder}/nothing.sock", "pods", code=8)
+    error = podyard_cli("--runtime-endpoint", f"unix://{podyard_cli.folder}/nothing.sock", "pods", code=14)
     assert "nothing.sock" in error
     assert "podyard serve" in error
