@@ -44,7 +44,9 @@ class Node:
 
     def start(self, *more: str) -> None:
         argv = [sys.executable, "-m", "podyard", "node", "--pod-manifest-path", str(self.manifests)]
-        argv += ["--container-runtime-endpoint", self._server.endpoint, "--log-level", "debug", *more]
+        argv += ["--container-runtime-endpoint", self._server.endpoint, "--log-level", "debug"]
+        # How full the tests' machine is must not matter.
+        argv += ["--eviction-hard", "", "--image-gc-high-threshold", "100", *more]
         environment = {
             **os.environ,
             "PODYARD_POD_ROOT": str(self._folder / "pods"),

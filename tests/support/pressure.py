@@ -13,7 +13,7 @@ from podyard.pods import PodEngine, PodView
 from podyard.pods.verdict import Verdict
 
 
-def pod_of(name: str, spec: str = "") -> Pod:
+def pod_of(name: str, spec: str = "", image: str = "x:1") -> Pod:
     """A Pod of one container. ``spec``: one line more."""
     text = f"""\
 apiVersion: v1
@@ -21,7 +21,7 @@ kind: Pod
 metadata: {{name: {name}}}
 spec:
   {spec}
-  containers: [{{name: main, image: 'x:1'}}]
+  containers: [{{name: main, image: '{image}'}}]
 """
     (pod,) = parse(text.encode(), "pod.yaml").pods
     return pod

@@ -8,9 +8,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
+from podyard.cli import housekeeping
 from podyard.cli.settings import current
 from podyard.errors import InvalidArgument
 
@@ -49,6 +51,7 @@ VERSIONS = "v1,v1alpha2"
     "--versions", default=VERSIONS, show_default=True, metavar="LIST", help="CRI versions that may be spoken."
 )
 @click.option("--api-socket", type=PATH, metavar="PATH", help="Its API for root; by default beside the pods' files.")
+@housekeeping.options
 @click.option("--log-level", type=click.Choice(("debug", "info", "warning", "error")), default="info")
 def command(
     *,
@@ -73,6 +76,7 @@ def command(
     versions: str,
     api_socket: Path | None,
     log_level: str,
+    **tidy: Any,
 ) -> None:
     """Keep Pods running, on any CRI runtime, in the foreground.
 
@@ -84,6 +88,10 @@ def command(
 
     The versions of the CRI are chosen at the start. When none can be spoken, nothing is started, no node is
     registered, and the exit code is 14.
+
+    When memory, disk or process ids run short, containers that have ended and images that nobody uses are removed, and
+    then Pods are evicted, one after the other: they have failed, with the reason in their status, and are started again
+    when their manifest changes. Critical Pods (priorityClassName system-node-critical) stay.
 
     The API on a unix socket (GET /pods, /healthz, /readyz) is for root alone. A kubelet's API, for kubectl logs, exec,
     attach, port-forward, cp and top, is served over TLS where somebody can be let in: with a kubeconfig the API server
@@ -136,6 +144,7 @@ def command(
         # An image endpoint counts only with its own runtime's: a setting elsewhere must not join two runtimes.
         image_endpoint=images or (settings.image_endpoint if runtime is None else None),
         versions=[version.strip() for version in versions.split(",")],
+        housekeeping=housekeeping.settings(tidy),
         pod_root=pod_root,
         log_root=settings.log_root or LOG_ROOT,
         api_socket=api_socket or pod_root.parent / "node.sock",

@@ -55,6 +55,8 @@ class MemoryRuntime:
         self.credentials: dict[str, str] = {}
         """The user that each image's registry wants; none for the others."""
         self.asked_as: list[str] = []
+        self.image_root = ""
+        """A directory on the images' file system."""
         self._count = 0
 
     def container(self, name: str, attempt: int = 0) -> api.ContainerStatus:
@@ -95,7 +97,10 @@ class MemoryRuntime:
         return api.StatusResponse(status=api.RuntimeStatus(conditions=conditions), runtime_handlers=self.handlers)
 
     async def ImageFsInfo(self, request: api.ImageFsInfoRequest) -> api.ImageFsInfoResponse:
-        return api.ImageFsInfoResponse()
+        if not self.image_root:
+            return api.ImageFsInfoResponse()
+        usage = api.FilesystemUsage(fs_id=api.FilesystemIdentifier(mountpoint=self.image_root))
+        return api.ImageFsInfoResponse(image_filesystems=[usage])
 
     async def RunPodSandbox(self, request: api.RunPodSandboxRequest) -> api.RunPodSandboxResponse:
         config = request.config
@@ -254,6 +259,14 @@ class MemoryRuntime:
             if name in (image.id, *image.repo_tags):
                 return api.ImageStatusResponse(image=image)
         return api.ImageStatusResponse()
+
+    async def ListImages(self, request: api.ListImagesRequest) -> api.ListImagesResponse:
+        return api.ListImagesResponse(images=list(self.images.values()))
+
+    async def RemoveImage(self, request: api.RemoveImageRequest) -> api.RemoveImageResponse:
+        self._called("RemoveImage", request.image.image)
+        self.images.pop(request.image.image, None)
+        return api.RemoveImageResponse()
 
     def add_image(self, name: str, *, uid: int | None = None) -> str:
         """An image that is there; its id."""

@@ -49,14 +49,15 @@ class ImageCollector:
         self._pods = pods
         self._clock = clock
         self._known: dict[str, Known] = {}
-        self._looked = False
+        self._began = math.inf
+        """When the first look was taken."""
 
     async def collect(self) -> None:
         """Remove what is too old, and where the disk is fuller than it may be, as many more as it takes."""
         unused = await self._unused()
         if longest := self._settings.image_longest_age:
-            now = self._clock()
-            old = [one for one in unused if now - max(one.first_seen, one.last_used) > longest]
+            # Nobody knows what was used before this agent began to look.
+            old = [one for one in unused if self._clock() - max(self._began, one.first_seen, one.last_used) > longest]
             unused = [one for one in unused if one not in old]
             await self._remove(old, math.inf)
         disk = await image_disk(self._client)
@@ -80,8 +81,8 @@ class ImageCollector:
         used = await self._used(images)
         now = self._clock()
         # What is there before the first look is old enough to go.
-        first = now if self._looked else -math.inf
-        self._looked = True
+        first = now if self._began <= now else -math.inf
+        self._began = min(self._began, now)
         for image in images:
             known = self._known.setdefault(image.id, Known(image.id, image.size, image.pinned, first))
             known.size, known.pinned = image.size, image.pinned
@@ -122,8 +123,13 @@ class ImageCollector:
 
 
 def excess(disk: FileSystem, settings: Settings) -> int:
-    """How many bytes are to be freed: none while less is used than the high threshold, else down to the low one."""
-    if not disk.capacity or 100 - disk.available * 100 // disk.capacity < settings.image_high:
+    """How many bytes are to be freed: none while less is used than the high threshold, else down to the low one. A high
+    threshold of 100 per cent is never reached."""
+    if (
+        settings.image_high == 100
+        or not disk.capacity
+        or 100 - disk.available * 100 // disk.capacity < settings.image_high
+    ):
         return 0
     return max(0, disk.capacity * (100 - settings.image_low) // 100 - disk.available)
 

@@ -22,7 +22,7 @@ class Settings:
     interval: float = 10.0
     """--housekeeping-interval: between two looks at what is left."""
     image_high: int = 85
-    """--image-gc-high-threshold: per cent of the images' file system from which on unused images are removed."""
+    """--image-gc-high-threshold: per cent of the images' file system from which on unused ones go; 100: never."""
     image_low: int = 80
     """--image-gc-low-threshold: per cent down to which they are."""
     image_least_age: float = 120.0
