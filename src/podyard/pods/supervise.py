@@ -23,12 +23,14 @@ from podyard.pods.projections import REFRESH
 from podyard.pods.restarts import BackOff, BackOffPolicy, starts_again
 from podyard.pods.start import last_attempts
 from podyard.pods.steps import Steps
-from podyard.pods.usage import excess
+from podyard.pods.usage import excess, writable_layers
 from podyard.pods.verdict import Verdict, write_verdict
 
 Pause = Callable[[str, float], Awaitable[None]]
 """Wait for that many seconds, or until something happens in the sandbox of that id."""
 
+EVICTION_GRACE = 1
+"""Seconds that a Pod gets that takes more of the disk than it may: a kubelet's."""
 POLL = 1.0
 """Seconds between two looks: as often as a kubelet looks."""
 
@@ -113,12 +115,14 @@ class Supervisor:
         while True:
             await self._launcher.projections.refresh(self._steps)
             try:
-                if reason := await in_thread(excess, self._launcher.pod, self._launcher.folder):
-                    await in_thread(write_verdict, self._launcher.folder, Verdict("Evicted", reason))
-                    self._steps.tell("evicting", self._launcher.pod.full_name, detail=reason)
+                pod, folder = self._launcher.pod, self._launcher.folder
+                layers = await writable_layers(self._client, pod, self._launcher.sandbox_id)
+                if reason := await in_thread(excess, pod, folder, layers):
+                    await in_thread(write_verdict, folder, Verdict("Evicted", reason, grace=EVICTION_GRACE))
+                    self._steps.tell("evicting", pod.full_name, detail=reason)
                     return
             except (PodyardError, OSError) as error:
-                self._steps.tell("measuring the volumes of", self._launcher.pod.full_name, "failed", detail=str(error))
+                self._steps.tell("measuring the storage of", self._launcher.pod.full_name, "failed", detail=str(error))
             await asyncio.sleep(self._refresh)
 
     async def _rest(self) -> None:

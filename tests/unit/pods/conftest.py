@@ -55,6 +55,8 @@ class MemoryRuntime:
         self.credentials: dict[str, str] = {}
         """The user that each image's registry wants; none for the others."""
         self.asked_as: list[str] = []
+        self.layers: dict[str, int] = {}
+        """Bytes that containers have written, by their names."""
         self.image_root = ""
         """A directory on the images' file system."""
         self._count = 0
@@ -242,6 +244,14 @@ class MemoryRuntime:
             if request.filter.pod_sandbox_id in ("", self.owners[status.id])
         ]
         return api.ListContainersResponse(containers=items)
+
+    async def ListContainerStats(self, request: api.ListContainerStatsRequest) -> api.ListContainerStatsResponse:
+        self._called("ListContainerStats")
+        found = api.ListContainerStatsResponse()
+        for status in self._inside(request.filter.pod_sandbox_id):
+            one = found.stats.add(attributes=api.ContainerAttributes(id=status.id, metadata=status.metadata))
+            one.writable_layer.used_bytes.value = self.layers.get(status.metadata.name, 0)
+        return found
 
     async def PullImage(self, request: api.PullImageRequest) -> api.PullImageResponse:
         name = request.image.image

@@ -10,7 +10,7 @@ from podyard.manifest.problems import Problem
 from podyard.manifest.quantity import Quantity
 
 HUGE_PAGES = "hugepages-"
-_STORAGE = "ephemeral-storage"
+STORAGE = "ephemeral-storage"
 MAX_CPUS = 10**9
 MAX_BYTES = 2**63 - 1
 
@@ -20,7 +20,7 @@ def check_resources(pod: Pod, container: Container, path: str) -> Iterator[Probl
     resources = container.resources
     for field, amounts in (("requests", resources.requests), ("limits", resources.limits)):
         for name, quantity in amounts.items():
-            yield from _check_amount(container, field, name, quantity, f"{path}.resources.{field}[{name!r}]")
+            yield from _check_amount(container, name, quantity, f"{path}.resources.{field}[{name!r}]")
     for name in resources.requests.keys() & resources.limits.keys():
         request, limit = resources.requests[name], resources.limits[name]
         if request > limit:
@@ -37,13 +37,13 @@ def check_overhead(amounts: Mapping[str, Quantity]) -> Iterator[Problem]:
     """Faults of what a Pod costs beside its containers."""
     for name, quantity in amounts.items():
         path = f"spec.overhead[{name!r}]"
-        if name not in ("cpu", "memory", _STORAGE):
+        if name not in ("cpu", "memory", STORAGE):
             yield Problem(0, path, "unknown resource; a Pod costs cpu, memory and ephemeral-storage")
         elif not 0 <= quantity.amount <= (MAX_CPUS if name == "cpu" else MAX_BYTES):
             yield Problem(0, path, "must be 0 or more, and no more than any machine has")
 
 
-def _check_amount(container: Container, field: str, name: str, quantity: Quantity, path: str) -> Iterator[Problem]:
+def _check_amount(container: Container, name: str, quantity: Quantity, path: str) -> Iterator[Problem]:
     if quantity.amount < 0:
         yield Problem(0, path, "must be 0 or more")
     elif quantity.value > (MAX_CPUS if name == "cpu" else MAX_BYTES):
@@ -52,8 +52,7 @@ def _check_amount(container: Container, field: str, name: str, quantity: Quantit
         yield Problem(0, path, f"{quantity} is not a whole number of bytes; did you mean Mi?")
     elif name.startswith(HUGE_PAGES):
         yield from _check_huge_pages(container, name, path)
-    # a storage request only guides a scheduler; a limit would have to be watched and enforced
-    elif name not in ({"cpu", "memory", _STORAGE} if field == "requests" else {"cpu", "memory"}):
+    elif name not in ("cpu", "memory", STORAGE):
         if _is_known(name):
             yield Problem(0, path, NOT_SUPPORTED, unsupported=True)
         else:
@@ -78,4 +77,4 @@ def _check_huge_pages(container: Container, name: str, path: str) -> Iterator[Pr
 
 
 def _is_known(name: str) -> bool:
-    return name == _STORAGE or "/" in name
+    return "/" in name
