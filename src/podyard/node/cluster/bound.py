@@ -54,6 +54,8 @@ class BoundPods:
         self._refuses = refuses
         self._decoder = Decoder(self.origin, on_news)
         self._taken: set[str] = set()
+        self._unread: dict[str, str] = {}
+        """Why the newest version of a Pod that runs cannot be read, by uid."""
 
     def owns(self, origin: str) -> bool:
         """Whether it is this node."""
@@ -84,12 +86,23 @@ class BoundPods:
         return Wanted(pods, ending=ending, left=frozenset(left))
 
     def _decode(self, found: JsonObject) -> Pod | None:
-        """The Pod; None when this node cannot run such a one, and then it is rejected."""
+        """The Pod; None when this node cannot run such a one, and then it is rejected.
+
+        One that runs is never: it goes on as it was before the change.
+        """
+        uid = found["metadata"]["uid"]
         try:
-            return self._decoder.decode(found)
+            pod = self._decoder.decode(found)
         except PodyardError as error:
-            self._reject(found, Rejection("PodSpecNotSupported", str(error)))
-            return None
+            last = self._decoder.last(uid)
+            if last is None and not _has_run(found):
+                self._reject(found, Rejection("PodSpecNotSupported", str(error)))
+            elif self._unread.get(uid) != str(error):
+                self._unread[uid] = str(error)
+                logger.warning("a change of a pod is left out, and the pod goes on as it was: %s", error)
+            return last
+        self._unread.pop(uid, None)
+        return pod
 
     def _takes(self, found: JsonObject, pod: Pod, node: NodeView, others: Iterable[Pod]) -> bool:
         uid = found["metadata"]["uid"]
@@ -98,7 +111,7 @@ class BoundPods:
         if uid in self.rejected:
             return False
         # What an earlier agent has started was taken by it.
-        if not found.get("status", {}).get("containerStatuses"):
+        if not _has_run(found):
             refused = rejection(found, pod, node, [*self._own(), *others])
             if refused is None and (why := self._refuses(pod)):
                 refused = Rejection("Evicted", why)
@@ -116,11 +129,16 @@ class BoundPods:
             logger.warning("pod %s is rejected: %s: %s", where, refused.reason, refused.message)
 
     def _forget(self, there: set[str]) -> None:
-        for uid in (self._taken | self.rejected.keys() | self.gone) - there:
+        for uid in (self._taken | self.rejected.keys() | self.gone | self._unread.keys()) - there:
             self._taken.discard(uid)
             self.gone.discard(uid)
             self.rejected.pop(uid, None)
+            self._unread.pop(uid, None)
         self._decoder.keep(there)
+
+
+def _has_run(found: JsonObject) -> bool:
+    return bool(found.get("status", {}).get("containerStatuses"))
 
 
 def _has_ended(found: JsonObject) -> bool:

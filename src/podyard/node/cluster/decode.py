@@ -59,6 +59,11 @@ class Decoder:
         self._on_news()
         return pod
 
+    def last(self, uid: str) -> Pod | None:
+        """What a Pod was when it could be decoded the last time."""
+        known = self._known.get(uid)
+        return None if known is None else known[1]
+
     def keep(self, uids: set[str]) -> None:
         """Forget all Pods but these."""
         self._known = {uid: known for uid, known in self._known.items() if uid in uids}

@@ -273,3 +273,23 @@ async def test_a_status_that_the_server_refuses_keeps_no_other_from_being_told(
     # What is invalid is not sent again as it is, but when something has changed.
     server.edit("pods", "a", "default", metadata={"labels": {"a": "b"}})
     await until(lambda: is_ready(server, "a"))
+
+
+async def test_a_change_that_cannot_be_read_ends_no_pod_that_runs(
+    server: ApiServer, runtime: Any, nodes: Any, bind: Any, until: Any
+) -> None:
+    bind("web")
+    nodes.start()
+    await until(lambda: is_ready(server))
+    before = set(runtime.containers)
+    unknown = {"name": "debug", "image": "busybox:1", "noSuchField": 1}
+    server.edit("pods", "web", "default", spec={"ephemeralContainers": [unknown]})
+    for name in ("z1", "z2"):  # what is told of them is told after what would be told of the other
+        bind(name)
+        await until(lambda name=name: is_ready(server, name))
+        assert (status(server)["phase"], before <= runtime.containers.keys()) == ("Running", True)
+        await nodes.kill()
+        nodes.start()
+    server.edit("pods", "web", "default", spec={"ephemeralContainers": []}, metadata={"labels": {"a": "b"}})
+    server.delete("pods", "web", "default", grace=0)
+    await until(lambda: "web" not in sandboxes(runtime))
