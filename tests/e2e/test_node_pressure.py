@@ -1,4 +1,4 @@
-"""A node that runs out of memory and of room for images, as its thresholds have it, on both runtimes."""
+"""A node that runs out of memory, of room for images and for logs, as its thresholds have it, on both runtimes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ spec:
   containers:
   - name: main
     image: {image}
-    command: [sh, -c, "dd if=/dev/zero of=/dev/shm/held bs=1M count=8 && touch /full && exec sleep 1000"]
+    command:
+    - sh
+    - -c
+    - |
+      dd if=/dev/zero of=/dev/shm/held bs=1M count=8 && touch /full
+      while :; do head -c 3000 /dev/zero | tr "\\0" x; echo; sleep 0.2; done
     readinessProbe: {{exec: {{command: [test, -f, /full]}}, periodSeconds: 1}}
     resources: {{requests: {{{request}}}}}
 """
@@ -33,6 +38,7 @@ PODS = {
     "critical": ("system-node-critical", "memory: 1Mi"),
 }
 SHORT = ["--eviction-hard", "memory.available<1000Ti", "--housekeeping-interval", "1s"]
+LONG = ["--container-log-max-size", "4Ki", "--container-log-max-files", "3"]
 FULL = ["--image-gc-high-threshold", "1", "--image-gc-low-threshold", "0", "--minimum-image-ttl-duration", "0"]
 
 
@@ -60,8 +66,8 @@ async def test_pods_are_evicted_in_their_order_and_unused_images_are_removed(
     node.kill()
     await kit.client.images.pull_image(images.small)
 
-    # The next agent finds the machine short of memory, and the images' disk too full, for ever.
-    node.start(*SHORT, *FULL, "--pod-infra-container-image", images.pause)
+    # The next agent finds the machine short of memory, and the images' disk too full, for ever, and a log too long.
+    node.start(*SHORT, *FULL, *LONG, "--pod-infra-container-image", images.pause)
     pods = await node.until(
         lambda pods: phases(pods) == {"modest": "Failed", "greedy": "Failed", "critical": "Running"}
     )
@@ -80,6 +86,12 @@ async def test_pods_are_evicted_in_their_order_and_unused_images_are_removed(
         while (await kit.client.images.image_status(images.small)).image.id:
             await asyncio.sleep(0.1)
     assert (await kit.client.images.image_status(images.busybox)).image.id
+
+    # A log goes on in a new file, and what is older than the last one is compressed.
+    (logs,) = kit.folder.glob("logs/default_critical_*/main")
+    async with asyncio.timeout(WAIT_LIMIT):
+        while not any(path.suffix == ".gz" for path in logs.iterdir()) or not (logs / "0.log").read_bytes():
+            await asyncio.sleep(0.1)
 
     # What it would have to end next is not started.
     write(node, images, "late")

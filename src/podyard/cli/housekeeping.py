@@ -90,6 +90,21 @@ _OPTIONS = (
         help="An image that is never removed: the one that the runtime makes sandboxes of.",
     ),
     click.option(
+        "--container-log-max-size",
+        default="10Mi",
+        show_default=True,
+        metavar="AMOUNT",
+        help="Begin a new file when a container's log is longer; -1 for never.",
+    ),
+    click.option(
+        "--container-log-max-files",
+        type=click.IntRange(2),
+        default=5,
+        show_default=True,
+        metavar="N",
+        help="How many files of a log are kept; all but two are compressed.",
+    ),
+    click.option(
         "--shutdown-grace-period",
         default="0",
         show_default=True,
@@ -104,6 +119,19 @@ def options(command: _Command) -> _Command:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def _bytes(flag: str, text: str) -> int:
+    """0 for less than nothing, by which a kubelet means "never"."""
+    from podyard.manifest.quantity import Quantity
+
+    try:
+        amount = Quantity.parse(text)
+    except ValueError as error:
+        raise InvalidArgument(f"{flag}: {error}") from error
+    if not amount.amount:
+        raise InvalidArgument(f"{flag}: must be more than 0, or -1 for never")
+    return max(0, amount.value)
 
 
 def settings(given: dict[str, Any]) -> Settings:
@@ -133,5 +161,7 @@ def settings(given: dict[str, Any]) -> Settings:
         image_low=given["image_gc_low_threshold"],
         image_least_age=seconds("minimum_image_ttl_duration"),
         image_longest_age=seconds("image_maximum_gc_age"),
+        log_size=_bytes("--container-log-max-size", given["container_log_max_size"]),
+        log_files=given["container_log_max_files"],
         sandbox_image=given["pod_infra_container_image"],
     )

@@ -46,7 +46,7 @@ class PodEngine:
 
     ``root`` holds a directory for each Pod, ``log_root`` one for its logs. ``objects``: where their ConfigMaps, Secrets
     and tokens come from; by default there are none. ``dns``: the cluster's name servers. ``poll``: seconds between two
-    looks of ``supervise``, ``refresh`` between two looks at what volumes show.
+    looks of ``supervise``, ``refresh`` between two looks at what volumes show. ``folders`` finds a Pod's directories.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class PodEngine:
         refresh: float = REFRESH,
     ) -> None:
         self._client = client
-        self._folders = Folders(root, log_root)
-        self._inventory = Inventory(client, self._folders)
+        self.folders = Folders(root, log_root)
+        self._inventory = Inventory(client, self.folders)
         self._back_off = back_off or BackOffPolicy()
         self._poll = poll
         self._refresh = refresh
@@ -78,7 +78,7 @@ class PodEngine:
         for good or somebody else is starting this Pod, else the error of the step that failed, which it names.
         """
         name, namespace, steps = pod.metadata.name, pod.metadata.namespace, Steps(on_event)
-        with self._folders.exclusive(namespace, name) as mine:
+        with self.folders.exclusive(namespace, name) as mine:
             for found in await self.find(name, namespace):
                 if occupies(found, pod):
                     if found.annotations.get(MANIFEST_HASH) == pod_hash(pod):
@@ -104,7 +104,7 @@ class PodEngine:
         stopped or removed. Raises FailedPrecondition when somebody else supervises it.
         """
         steps = Steps(on_event)
-        with self._folders.exclusive(running.namespace, running.name) as mine:
+        with self.folders.exclusive(running.namespace, running.name) as mine:
             if not mine:
                 raise FailedPrecondition(f"another podyard starts or supervises the pod {pod.full_name}")
             launcher = await self._launcher(pod, running.uid, steps)
@@ -135,7 +135,7 @@ class PodEngine:
         owned, FailedPrecondition when somebody else looks after it, else the error of the step that failed.
         """
         name, namespace, steps = pod.metadata.name, pod.metadata.namespace, Steps(on_event)
-        with self._folders.exclusive(namespace, name) as mine:
+        with self.folders.exclusive(namespace, name) as mine:
             if not mine:
                 raise FailedPrecondition(f"another podyard starts or supervises the pod {pod.full_name}")
             found = await self._found(pod, owned, steps)
@@ -187,16 +187,16 @@ class PodEngine:
 
     async def remove_orphans(self) -> list[str]:
         """Remove the files of Pods that are gone, as ``leftovers.remove_orphans`` says."""
-        return await leftovers.remove_orphans(self._client.endpoint, self._folders, self._inventory)
+        return await leftovers.remove_orphans(self._client.endpoint, self.folders, self._inventory)
 
     def folder(self, view: PodView) -> PodFolder:
         """A Pod's directories. Raises InvalidArgument for one that podyard cannot have made."""
-        return self._folders.of(view.namespace, view.name, view.uid)
+        return self.folders.of(view.namespace, view.name, view.uid)
 
     async def discard(self, view: PodView, *, on_event: OnEvent = ignore) -> None:
         """Stop this very Pod and remove it with its directories. Raises what failed, all of it in one error."""
         # Whoever supervises it goes on doing so until it is stopped; a lock that a killed one left goes away here.
-        with self._folders.exclusive(view.namespace, view.name):
+        with self.folders.exclusive(view.namespace, view.name):
             await self._discard(view, Steps(on_event))
 
     async def find(self, name: str, namespace: str | None = None) -> list[PodView]:
@@ -264,7 +264,7 @@ class PodEngine:
             await self._announce_stop(pod)
             failures += await removal.remove_pod(self._client, pod, grace, steps)
         if not failures:
-            failures = await removal.remove_folders(self._folders, namespace, name, steps)
+            failures = await removal.remove_folders(self.folders, namespace, name, steps)
         if failures:
             raise removal.combined(failures)
 
@@ -290,7 +290,7 @@ class PodEngine:
         if usable is not None or others:
             return usable
         # What a start left that did not get as far as the sandbox.
-        if failures := await removal.remove_folders(self._folders, namespace, name, steps):
+        if failures := await removal.remove_folders(self.folders, namespace, name, steps):
             raise removal.combined(failures)
         return None
 
@@ -316,13 +316,13 @@ class PodEngine:
             await removal.remove_folder(self.folder(view))
 
     async def _announce_stop(self, pod: PodView) -> None:
-        await asyncio.to_thread(self._folders.announce_stop, pod.namespace, pod.name, pod.uid)
+        await asyncio.to_thread(self.folders.announce_stop, pod.namespace, pod.name, pod.uid)
 
     async def _launcher(self, pod: Pod, uid: str, steps: Steps, board: Board | None = None) -> Launcher:
         host = dataclasses.replace(await asyncio.to_thread(read_host), cluster_dns=self._dns)
         pod = replace(pod, metadata=replace(pod.metadata, uid=uid))
-        folder = self._folders.of(pod.metadata.namespace, pod.metadata.name, uid)
-        users = None if pod.spec.host_users else await asyncio.to_thread(first_id, self._folders.root, folder)
+        folder = self.folders.of(pod.metadata.namespace, pod.metadata.name, uid)
+        users = None if pod.spec.host_users else await asyncio.to_thread(first_id, self.folders.root, folder)
         return Launcher(self._client, pod, folder, host, steps, objects=self._objects, users=users, board=board)
 
     def _supervisor(self, launcher: Launcher, steps: Steps, pause: Pause) -> Supervisor:

@@ -37,6 +37,7 @@ def test_all_of_them() -> None:
         *("--eviction-max-pod-grace-period", "7", "--eviction-pressure-transition-period", "30s"),
         *("--housekeeping-interval", "5s", "--image-gc-high-threshold", "50", "--image-gc-low-threshold", "40"),
         *("--minimum-image-ttl-duration", "1m", "--image-maximum-gc-age", "1h", "--pod-infra-container-image", "p:1"),
+        *("--container-log-max-size", "1Mi", "--container-log-max-files", "2"),
     )
     assert found == Settings(
         thresholds=[
@@ -51,11 +52,14 @@ def test_all_of_them() -> None:
         image_least_age=60.0,
         image_longest_age=3600.0,
         sandbox_image="p:1",
+        log_size=1 << 20,
+        log_files=2,
     )
 
 
-def test_no_thresholds_at_all() -> None:
+def test_what_is_switched_off() -> None:
     assert settings("--eviction-hard", "").thresholds == []
+    assert settings("--container-log-max-size", "-1").log_size == 0
 
 
 def test_what_cannot_be() -> None:
@@ -63,5 +67,7 @@ def test_what_cannot_be() -> None:
         settings("--shutdown-grace-period", "30s")
     with pytest.raises(InvalidArgument, match="at least 1s"):
         settings("--housekeeping-interval", "10ms")
+    with pytest.raises(InvalidArgument, match="must be more than 0, or -1 for never"):
+        settings("--container-log-max-size", "0")
     with pytest.raises(InvalidArgument, match="--image-maximum-gc-age: 'x' is not a duration"):
         settings("--image-maximum-gc-age", "x")

@@ -42,6 +42,7 @@ class MemoryRuntime:
         self.on_stop: Callable[[api.StopContainerRequest], Awaitable[None]] | None = None
         self.looked = asyncio.Event()
         self.knows_stop_signals = True
+        self.knows_groups_policy = True
         self.images: dict[str, api.Image] = {}
         self.registry = {"busybox:1", "other:1"}
         self.handlers: list[api.RuntimeHandler] = []
@@ -96,7 +97,11 @@ class MemoryRuntime:
 
     async def Status(self, request: api.StatusRequest) -> api.StatusResponse:
         conditions = [api.RuntimeCondition(type=kind, status=True) for kind in ("RuntimeReady", "NetworkReady")]
-        return api.StatusResponse(status=api.RuntimeStatus(conditions=conditions), runtime_handlers=self.handlers)
+        return api.StatusResponse(
+            status=api.RuntimeStatus(conditions=conditions),
+            runtime_handlers=self.handlers,
+            features=api.RuntimeFeatures(supplemental_groups_policy=self.knows_groups_policy),
+        )
 
     async def ImageFsInfo(self, request: api.ImageFsInfoRequest) -> api.ImageFsInfoResponse:
         if not self.image_root:
@@ -214,6 +219,12 @@ class MemoryRuntime:
         if request.container_id not in self.containers:
             raise NotFound(f"no container {request.container_id}")
         return api.ContainerStatusResponse(status=self.containers[request.container_id])
+
+    async def ReopenContainerLog(self, request: api.ReopenContainerLogRequest) -> api.ReopenContainerLogResponse:
+        status = self.containers[request.container_id]
+        self._called("ReopenContainerLog", status.metadata.name)
+        Path(status.log_path).touch()
+        return api.ReopenContainerLogResponse()
 
     async def UpdateContainerResources(
         self, request: api.UpdateContainerResourcesRequest

@@ -4,7 +4,7 @@ settings    when;  thresholds: how much has to be left, as a kubelet's flags wri
 signals     what is left;  state: since when that is too little, and the node's conditions
 ranking     which Pod goes first, and what it is told;  measure: what Pods use
 eviction    one look after the other
-images      unused images
+images      unused images;  logs: those that grow
 keeper      all of it together, with dead containers and files of Pods that are gone
 """
 

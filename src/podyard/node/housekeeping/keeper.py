@@ -14,6 +14,7 @@ from podyard.node.agent import Agent
 from podyard.node.housekeeping import measure
 from podyard.node.housekeeping.eviction import Evictor
 from podyard.node.housekeeping.images import ImageCollector
+from podyard.node.housekeeping.logs import LogRotation
 from podyard.node.housekeeping.ranking import Candidate
 from podyard.node.housekeeping.settings import Settings
 from podyard.node.housekeeping.signals import Observed, observe
@@ -30,7 +31,7 @@ LEFTOVERS_EVERY = 60.0
 
 
 class Housekeeper:
-    """Removes dead containers, files of Pods that are gone and unused images, and evicts Pods.
+    """Removes dead containers, files of Pods that are gone and unused images, rotates logs, and evicts Pods.
 
     ``pod_root`` is on the file system that Pods' volumes are on.
     """
@@ -41,6 +42,7 @@ class Housekeeper:
         self._agent = agent
         self._settings = settings
         self._pod_root = pod_root
+        self._logs = LogRotation(client, agent, engine.folders, settings)
         self._images = ImageCollector(client, settings, self._pods)
         self._image_root: Path | None = None
         self.evictor = Evictor(
@@ -52,6 +54,7 @@ class Housekeeper:
         await self._agent.has_looked.wait()  # until then all that runs looks as if nobody wanted it
         async with asyncio.TaskGroup() as group:
             group.create_task(_regularly(self.evictor.look, self._settings.interval, "looking at what is left"))
+            group.create_task(_regularly(self._logs.look, self._settings.interval, "rotating logs"))
             group.create_task(_regularly(self._images.collect, IMAGES_EVERY, "removing unused images"))
             group.create_task(_regularly(self.tidy, LEFTOVERS_EVERY, "removing dead containers"))
 

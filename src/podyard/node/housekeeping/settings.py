@@ -32,7 +32,7 @@ class Settings:
     sandbox_image: str = ""
     """--pod-infra-container-image: an image that stays, since a runtime makes sandboxes of it and does not say so."""
     log_size: int = 10 << 20
-    """--container-log-max-size: bytes of a container's log after which a new file is begun."""
+    """--container-log-max-size: bytes of a container's log after which a new file is begun; 0: never."""
     log_files: int = 5
     """--container-log-max-files: how many files there are of one container's log."""
 
@@ -41,6 +41,10 @@ class Settings:
             raise InvalidArgument(
                 f"--image-gc-low-threshold {self.image_low} and --image-gc-high-threshold {self.image_high}: per cent, "
                 "the low one below the high one"
+            )
+        if self.log_files < 2:
+            raise InvalidArgument(
+                "--container-log-max-files: at least 2, the one that is written and the one before it"
             )
         if self.image_longest_age and self.image_longest_age <= self.image_least_age:
             raise InvalidArgument("--image-maximum-gc-age must be more than --minimum-image-ttl-duration, or 0")
