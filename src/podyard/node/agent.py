@@ -17,7 +17,7 @@ from podyard.node.wake import until_set
 from podyard.node.wanted import ORIGIN, Ending, Source
 from podyard.node.watch import RuntimeWatch
 from podyard.node.worker import Farewell, Worker
-from podyard.pods import PodEngine, PodView
+from podyard.pods import PodEngine, PodEvent, PodView
 from podyard.pods.restarts import BackOffPolicy
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,8 @@ class Agent:
         """Why the node starts no such Pod now; "" when it does. What runs goes on."""
         self.on_event: Callable[[], None] = lambda: None
         """Called when something was done for a Pod."""
+        self.on_step: Callable[[Pod, PodEvent], None] = lambda pod, event: None
+        """Called with each step of the engine."""
 
     def join(self, source: Source, farewell: Farewell) -> None:
         """Take Pods from one source more, and tell ``farewell`` of those that are ended. Before ``run``."""
@@ -154,6 +156,7 @@ class Agent:
             farewell=self._farewell,
             refuses=self.refuses,
             on_event=self.on_event,
+            on_step=self.on_step,
         )
         self.workers[name] = worker
         group.create_task(self._work(worker))

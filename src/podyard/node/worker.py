@@ -49,10 +49,13 @@ class Worker:
         farewell: Farewell | None = None,
         refuses: Callable[[Pod], str] = lambda pod: "",
         on_event: Callable[[], None] = lambda: None,
+        on_step: Callable[[Pod, PodEvent], None] = lambda pod, event: None,
     ) -> None:
         self.full_name = full_name
         self.pod = pod
         """What is to run, or is being ended; None for what an earlier agent left."""
+        self.has_ended = False
+        """Whether nothing of what is wanted is to be started any more."""
         self.ending = False
         self.grace: int | None = None
         """Seconds that an ending Pod gets; None for what it says itself."""
@@ -68,6 +71,7 @@ class Worker:
         self._farewell = farewell
         self._refuses = refuses
         self._on_event = on_event
+        self._on_step = on_step
         self._changed = asyncio.Event()
         self._said = ""
 
@@ -132,6 +136,7 @@ class Worker:
 
     async def _keep(self, pod: Pod) -> None:
         waits = BackOff(self._policy)
+        self.has_ended = False
         while True:
             try:
                 if (why := self._refuses(pod)) and not await self._views():
@@ -155,6 +160,7 @@ class Worker:
                 continue
             self.failure = None
             if ended:
+                self.has_ended = True
                 self._say("has ended", logging.INFO)
                 return
             self._say("its sandbox is gone or was stopped: it is started anew")
@@ -186,6 +192,8 @@ class Worker:
         return [view for view in await self._engine.find(name, namespace) if self._owned(view)]
 
     def _tell(self, event: PodEvent) -> None:
+        if self.pod is not None:
+            self._on_step(self.pod, event)
         if event.state == "begun":
             return
         self.failure = None

@@ -58,6 +58,8 @@ class MemoryRuntime:
         self.asked_as: list[str] = []
         self.layers: dict[str, int] = {}
         """Bytes that containers have written, by their names."""
+        self.memory: dict[str, int] = {}
+        """Bytes that containers use, by their names."""
         self.image_root = ""
         """A directory on the images' file system."""
         self._count = 0
@@ -259,9 +261,13 @@ class MemoryRuntime:
     async def ListContainerStats(self, request: api.ListContainerStatsRequest) -> api.ListContainerStatsResponse:
         self._called("ListContainerStats")
         found = api.ListContainerStatsResponse()
-        for status in self._inside(request.filter.pod_sandbox_id):
-            one = found.stats.add(attributes=api.ContainerAttributes(id=status.id, metadata=status.metadata))
+        for status in self.containers.values():
+            if request.filter.pod_sandbox_id not in ("", self.owners[status.id]):
+                continue
+            known = api.ContainerAttributes(id=status.id, metadata=status.metadata, labels=status.labels)
+            one = found.stats.add(attributes=known)
             one.writable_layer.used_bytes.value = self.layers.get(status.metadata.name, 0)
+            one.memory.working_set_bytes.value = self.memory.get(status.metadata.name, 0)
         return found
 
     async def PullImage(self, request: api.PullImageRequest) -> api.PullImageResponse:

@@ -4,6 +4,7 @@ node_object   the Node and its status;  registration: both are kept up to date; 
 bound         the Pods that are bound to the node;  admission: which of them it takes;  decode: what they say
 reports       Pods' status is told, and their end;  status_patch: what is to be changed of a status
 mirrors       the server's pictures of the node's own Pods
+events        users are told what happens;  news: what is an event, and in which words
 objects       ConfigMaps, Secrets and tokens
 flags         what a node is told about itself
 cluster       all of it together

@@ -9,6 +9,7 @@ from podyard.errors import PodyardError
 from podyard.manifest.model import Pod
 from podyard.node.cluster.admission import NodeView, Rejection, rejection
 from podyard.node.cluster.decode import Decoder
+from podyard.node.cluster.events import About, News
 from podyard.node.kube import Reflector
 from podyard.node.kube.client import JsonObject
 from podyard.node.wanted import Ending, Wanted
@@ -30,7 +31,7 @@ class BoundPods:
 
     ``node`` gives the Node, None while it is not registered; ``own`` the Pods of the node's other sources, which count
     when it has to be decided whether there is room; ``refuses`` why the node takes no such Pod now. ``on_news`` is
-    called with each Pod that is new or has changed, before it is said.
+    called with each Pod that is new or has changed, before it is said; ``tell`` with what is an event.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class BoundPods:
         own: Callable[[], Iterable[Pod]],
         refuses: Callable[[Pod], str],
         on_news: Callable[[], None] = lambda: None,
+        tell: Callable[[News], None],
     ) -> None:
         self.origin = f"node:{name}"
         self.rejected: dict[str, Rejection] = {}
@@ -52,6 +54,7 @@ class BoundPods:
         self._node = node
         self._own = own
         self._refuses = refuses
+        self._tell = tell
         self._decoder = Decoder(self.origin, on_news)
         self._taken: set[str] = set()
         self._unread: dict[str, str] = {}
@@ -99,7 +102,9 @@ class BoundPods:
                 self._reject(found, Rejection("PodSpecNotSupported", str(error)))
             elif self._unread.get(uid) != str(error):
                 self._unread[uid] = str(error)
-                logger.warning("a change of a pod is left out, and the pod goes on as it was: %s", error)
+                text = f"a change of the pod is left out, and it goes on as it was: {error}"
+                logger.warning("pod %s: %s", _full_name(found), text)
+                self._tell(_warning(found, "FailedValidation", text))
             return last
         self._unread.pop(uid, None)
         return pod
@@ -122,11 +127,11 @@ class BoundPods:
         return True
 
     def _reject(self, found: JsonObject, refused: Rejection) -> None:
-        metadata = found["metadata"]
-        if self.rejected.get(metadata["uid"]) != refused:
-            self.rejected[metadata["uid"]] = refused
-            where = f"{metadata.get('namespace')}/{metadata.get('name')}"
-            logger.warning("pod %s is rejected: %s: %s", where, refused.reason, refused.message)
+        uid = found["metadata"]["uid"]
+        if self.rejected.get(uid) != refused:
+            self.rejected[uid] = refused
+            logger.warning("pod %s is rejected: %s: %s", _full_name(found), refused.reason, refused.message)
+            self._tell(_warning(found, refused.reason, refused.message))
 
     def _forget(self, there: set[str]) -> None:
         for uid in (self._taken | self.rejected.keys() | self.gone | self._unread.keys()) - there:
@@ -135,6 +140,16 @@ class BoundPods:
             self.rejected.pop(uid, None)
             self._unread.pop(uid, None)
         self._decoder.keep(there)
+
+
+def _full_name(found: JsonObject) -> str:
+    return f"{found['metadata'].get('namespace')}/{found['metadata'].get('name')}"
+
+
+def _warning(found: JsonObject, reason: str, message: str) -> News:
+    metadata = found["metadata"]
+    about = About(kind="Pod", namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"])
+    return News(about=about, reason=reason, message=message, warning=True)
 
 
 def _has_run(found: JsonObject) -> bool:

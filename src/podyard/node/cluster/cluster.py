@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from podyard.client import Client
+from podyard.manifest.model import Pod
 from podyard.node.agent import Agent
 from podyard.node.cluster.admission import NodeView, node_view
 from podyard.node.cluster.bound import BoundPods
+from podyard.node.cluster.events import Events, News
 from podyard.node.cluster.lease import Heartbeat
 from podyard.node.cluster.mirrors import Mirrors
+from podyard.node.cluster.news import about_node, about_pod, of_step
 from podyard.node.cluster.node_object import Settings
 from podyard.node.cluster.objects import ApiObjects
 from podyard.node.cluster.registration import Registration
@@ -23,7 +26,7 @@ from podyard.node.statuses import Statuses
 from podyard.node.wake import until_set
 from podyard.node.watch import RuntimeWatch
 from podyard.node.worker import Worker
-from podyard.pods import PodEngine
+from podyard.pods import PodEngine, PodEvent
 
 LOOK = 1.0
 """Seconds between two looks at what the Pods' statuses are made of, where no event asks for one."""
@@ -56,8 +59,16 @@ class Cluster:
         self._pods = Reflector(
             kube, paths.PODS, params={"fieldSelector": f"spec.nodeName={name}"}, on_change=self._pods_changed
         )
+        self._name = name
+        self._events = Events(kube, name)
         self._registration = Registration(
-            kube, client, settings, pod_root, trouble=lambda: watch.trouble, pressures=evictor.conditions
+            kube,
+            client,
+            settings,
+            pod_root,
+            trouble=lambda: watch.trouble,
+            pressures=evictor.conditions,
+            tell=self._events.tell,
         )
         self._heartbeat = Heartbeat(kube, self._registration, name)
         self._statuses = Statuses(client, engine, agent, self._told_before)
@@ -68,21 +79,37 @@ class Cluster:
             own=lambda: agent.own_pods().values(),
             refuses=evictor.refuses,
             on_news=objects.forget,
+            tell=self._events.tell,
         )
         self._reports = Reports(kube, self._pods, bound, agent, self._statuses)
         self._mirrors = Mirrors(kube, self._pods, agent)
         agent.join(bound, self._reports)
         agent.on_event = watch.on_event = self._news.set
+        agent.on_step = self._step
+        evictor.on_eviction = self._eviction
         watch.on_trouble = evictor.on_change = self._registration.news
 
     async def run(self) -> None:
         """For ever, until cancelled. Raises what only a bug explains."""
+        self._events.tell(News(about=about_node(self._name), reason="Starting", message="Starting podyard node."))
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._events.run())
             group.create_task(self._nodes.run())
             group.create_task(self._pods.run())
             group.create_task(self._registration.run())
             group.create_task(self._heartbeat.run())
             group.create_task(for_ever(self._tell, self._rest, "tell the API server of the pods"))
+
+    def _step(self, pod: Pod, event: PodEvent) -> None:
+        if (news := of_step(pod, event)) is not None:
+            self._events.tell(news)
+
+    def _eviction(self, pod: Pod, signal: str, message: str) -> None:
+        for about, reason, text in (
+            (about_node(self._name), "EvictionThresholdMet", f"Attempting to reclaim {signal}"),
+            (about_pod(pod), "Evicted", message),
+        ):
+            self._events.tell(News(about=about, reason=reason, message=text, warning=True))
 
     async def _tell(self) -> None:
         await self._statuses.refresh()

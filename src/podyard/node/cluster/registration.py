@@ -13,6 +13,8 @@ from typing import Any
 from podyard.client import Client
 from podyard.errors import AlreadyExists, NotFound, PodyardError, translate
 from podyard.node.cluster import node_object
+from podyard.node.cluster.events import News
+from podyard.node.cluster.news import of_node
 from podyard.node.cluster.node_object import NodeFacts, Settings
 from podyard.node.filesystem import file_system
 from podyard.node.kube import Conflict, KubeClient, for_ever, paths
@@ -30,7 +32,8 @@ REPORT = 300.0
 class Registration:
     """Makes the Node, and tells its status when there is news.
 
-    ``trouble`` says why the node is not ready, ``pressures`` what the machine runs out of.
+    ``trouble`` says why the node is not ready, ``pressures`` what the machine runs out of;
+    ``tell`` is given the events of it.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Registration:
         *,
         trouble: Callable[[], str],
         pressures: Callable[[], Mapping[str, str]],
+        tell: Callable[[News], None],
     ) -> None:
         self.node: dict[str, Any] = {}
         """The Node as the server has it; empty before it is registered."""
@@ -52,6 +56,7 @@ class Registration:
         self._pod_root = pod_root
         self._trouble = trouble
         self._pressures = pressures
+        self._tell = tell
         self._news = asyncio.Event()
         self._told: dict[str, Any] = {}
         self._told_at = 0.0
@@ -95,6 +100,8 @@ class Registration:
         except (NotFound, Conflict):
             self.forget()
             raise
+        for news in of_node(self._settings.name, self._told, status):
+            self._tell(news)
         self._told, self._told_at = status, time.monotonic()
 
     async def _register(self, machine: Machine) -> None:

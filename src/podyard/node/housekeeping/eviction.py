@@ -63,6 +63,8 @@ class Evictor:
         self._said: Mapping[str, str] = {}
         self.on_change: Callable[[], None] = lambda: None
         """Called when the node's conditions change."""
+        self.on_eviction: Callable[[Pod, str, str], None] = lambda pod, signal, message: None
+        """Called with each Pod that is about to be ended, what runs short, and by which figures."""
 
     def conditions(self) -> Mapping[str, str]:
         """What the machine runs out of, or did lately, and by which figures."""
@@ -103,6 +105,7 @@ class Evictor:
         if threshold.grace is not None:
             grace = min(self._longest_grace, victim.pod.spec.termination_grace_period_seconds)
         logger.warning("evicting pod %s: %s", victim.view.full_name, message)
+        self.on_eviction(victim.pod, threshold.signal, message)
         verdict = Verdict("Evicted", message, disruption=True, grace=grace)
         return await self._done(self._means.end(victim.view, verdict), victim.view.full_name)
 

@@ -97,7 +97,9 @@ class Housekeeper:
         await self._engine.end(view, verdict)
 
     def _pods(self) -> list[Pod]:
-        return [worker.pod for worker in self._agent.workers.values() if worker.pod is not None and not worker.ending]
+        """Those that may need their images again."""
+        workers = self._agent.workers.values()
+        return [one.pod for one in workers if one.pod is not None and not one.ending and not one.has_ended]
 
 
 async def _regularly(work: Callable[[], Awaitable[None]], pause: float, name: str) -> None:
