@@ -29,7 +29,7 @@ from podyard.pods.patience import in_thread, is_away
 from podyard.pods.projections import Projections
 from podyard.pods.steps import Steps
 from podyard.pods.stopping import stop_container
-from podyard.pods.users import check_user_namespaces
+from podyard.pods.users import check_groups_policy, check_user_namespaces
 
 HOOK_LIMIT = 3600
 """Seconds for a postStart hook: a bound for what a kubelet waits for without one."""
@@ -91,6 +91,7 @@ class Launcher:
         handler = await self._handler()
         if self._users is not None:
             await check_user_namespaces(self._client, self.pod, handler)
+        await check_groups_policy(self._client, self.pod)
         await in_thread(_make_log_folder, self.folder)
         sandbox_id = await self._client.runtime.run_pod_sandbox(self._sandbox, handler)
         await self.adopt(sandbox_id)

@@ -1,4 +1,5 @@
-"""Ids of the host for Pods with a user namespace of their own (Kubernetes documentation, "User Namespaces")."""
+"""Ids of the host for Pods with a user namespace of their own (Kubernetes documentation, "User Namespaces"), and what
+an endpoint must be able to do for users and groups."""
 
 from __future__ import annotations
 
@@ -50,6 +51,16 @@ async def check_user_namespaces(client: Client, pod: Pod, name: str) -> None:
     if not any(handler.name == name and handler.features.user_namespaces for handler in handlers):
         raise Unimplemented(
             f"{pod.full_name} has hostUsers false, but the endpoint's runtime handler {name!r} makes no user namespaces"
+        )
+
+
+async def check_groups_policy(client: Client, pod: Pod) -> None:
+    """Raise Unimplemented where a Pod's users are to have no groups but its own and the endpoint would add others."""
+    if pod.spec.security_context.supplemental_groups_policy != "Strict":
+        return
+    if not (await client.runtime.status()).features.supplemental_groups_policy:
+        raise Unimplemented(
+            f"{pod.full_name} has supplementalGroupsPolicy Strict, but {client.endpoint} adds the image's groups always"
         )
 
 

@@ -62,3 +62,16 @@ async def test_an_endpoint_that_has_none_makes_no_such_pod(runtime: Any, engine:
     with pytest.raises(Unimplemented, match="hostUsers false, but the endpoint's runtime handler ''"):
         await engine.run(make_pod("hostUsers: false"))
     assert "RunPodSandbox web" not in runtime.calls
+
+
+async def test_strict_groups_need_an_endpoint_that_keeps_to_them(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    pod = make_pod("securityContext: {supplementalGroupsPolicy: Strict}")
+    runtime.knows_groups_policy = False
+    with pytest.raises(Unimplemented, match="adds the image's groups always"):
+        await engine.run(pod)
+    assert runtime.sandboxes == {}
+    runtime.knows_groups_policy = True
+    await engine.run(pod)
+    assert runtime.config("main").linux.security_context.supplemental_groups_policy == api.Strict
