@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,10 +12,8 @@ from tests.e2e.differences import CONTAINERD, NOT_RUN
 from tests.support import registry
 from tests.support.commands import LIMIT, PODYARD, Run
 from tests.support.images import Images, push_images
-from tests.support.pods import Kit
+from tests.support.pods import Kit, kit_on
 from tests.support.servers import Containerd, Podyard, Server, running
-
-from podyard.client import Client
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,19 +65,17 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 
 @pytest.fixture
-async def kit(server: Server, images: Images, request: pytest.FixtureRequest) -> AsyncIterator[Kit]:
+async def kit(server: Server, images: Images) -> AsyncIterator[Kit]:
     """Sandboxes and containers in one of the runtimes."""
-    folder = Path(tempfile.mkdtemp(prefix="tests-", dir=server.folder))
-    async with await Client.connect(server.endpoint) as client:
-        await client.images.pull_image(images.busybox)
-        kit = Kit(client, folder, images.busybox, server.name)
-        try:
-            yield kit
-        finally:
-            try:
-                await kit.close()
-            finally:
-                shutil.rmtree(folder)
+    async with kit_on(server, images.busybox) as kit:
+        yield kit
+
+
+@pytest.fixture
+async def ours(podyard: Podyard, images: Images) -> AsyncIterator[Kit]:
+    """Sandboxes and containers in podyard, for what only that has."""
+    async with kit_on(podyard, images.busybox) as kit:
+        yield kit
 
 
 @pytest.fixture

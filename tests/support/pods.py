@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.support.patience import PATIENCE
+from tests.support.servers import Server
 
 from podyard.client import Client
 from podyard.cri import api
@@ -136,3 +140,23 @@ def parse_log(log: bytes) -> list[tuple[str, str]]:
         end = "\n" if tag == b"F" else ""
         lines.append((stream.decode(), content.decode(errors="replace") + end))
     return lines
+
+
+@asynccontextmanager
+async def kit_on(server: Server, image: str) -> AsyncIterator[Kit]:
+    """What a test needs of a server, in a folder of its own there; nothing of it is left at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="tests-", dir=server.folder))
+    try:
+        async with await Client.connect(server.endpoint) as client:
+            await client.images.pull_image(image)
+            kit = Kit(client, folder, image, server.name)
+            try:
+                yield kit
+            finally:
+                await kit.close()
+    finally:
+        shutil.rmtree(folder)
+
+
+def security(**fields: object) -> api.LinuxContainerConfig:
+    return api.LinuxContainerConfig(security_context=api.LinuxContainerSecurityContext(**fields))  # type: ignore[arg-type]

@@ -22,6 +22,9 @@ WHOLE = {"Int64Value", "WindowsPodSandboxConfig", "WindowsContainerConfig"}
 SANDBOX = "e2e/test_sandbox.py"
 CONTAINER = "e2e/test_container.py"
 FIELDS = "e2e/test_fields.py"
+VOLUMES = "e2e/test_volume_fields.py"
+HANDLERS = "e2e/test_handlers.py"
+PLACES = "e2e/test_limit_fields.py"
 USERNS = "e2e/test_user_namespaces.py"
 MAPS = "unit/oci/test_idmaps.py::test_a_map_that_cannot_be_is_refused"
 LIMITS = "unit/oci/test_resources.py::test_limits"
@@ -68,7 +71,7 @@ POD = {
     "port_mappings.host_ip": f"{FIELDS}::test_a_port_of_one_of_the_hosts_addresses",
     "labels": f"{SANDBOX}::test_a_sandbox_from_run_to_remove",
     "annotations": f"{SANDBOX}::test_a_sandbox_from_run_to_remove",
-    "linux.cgroup_parent": f"{FIELDS}::test_the_cgroup_of_the_client",
+    "linux.cgroup_parent": f"{PLACES}::test_the_cgroup_of_the_client",
     "linux.security_context.namespace_options.network": f"{SANDBOX}::test_host_namespaces",
     "linux.security_context.namespace_options.pid": f"{SANDBOX}::test_a_shared_pid_namespace",
     "linux.security_context.namespace_options.ipc": f"{SANDBOX}::test_host_namespaces",
@@ -95,14 +98,14 @@ POD = {
 }
 
 SECURITY = "linux.security_context"
-IMAGE_SPEC = f"{FIELDS}::test_the_images_specification_comes_back"
+IMAGE_SPEC = f"{HANDLERS}::test_the_images_specification_comes_back"
 USERS = f"{CONTAINER}::test_users_and_groups"
 CAPABILITIES = f"{CONTAINER}::test_capabilities"
 APPARMOR = f"{FIELDS}::test_an_apparmor_profile_that_the_host_has_not"
 NODE_SECCOMP = f"{CONTAINER}::test_a_seccomp_profile_of_the_node"
 PROCESS = f"{CONTAINER}::test_environment_directory_and_arguments"
 LABELS = f"{FIELDS}::test_a_label_that_this_host_cannot_give"
-OWN_MAPPINGS = f"{FIELDS}::test_a_volume_with_mappings_of_its_own"
+OWN_MAPPINGS = f"{VOLUMES}::test_a_volume_with_mappings_of_its_own"
 
 CONTAINERS = {
     "metadata.name": f"{CONTAINER}::test_the_same_container_again_returns_the_same_id",
@@ -121,17 +124,17 @@ CONTAINERS = {
     "mounts.host_path": f"{CONTAINER}::test_mounts",
     "mounts.readonly": f"{CONTAINER}::test_mounts",
     "mounts.selinux_relabel": LABELS,
-    "mounts.propagation": f"{FIELDS}::test_mounts_made_later",
+    "mounts.propagation": f"{VOLUMES}::test_mounts_made_later",
     **below("mounts.uidMappings", MAPPING_FIELDS, OWN_MAPPINGS),
     **below("mounts.gidMappings", MAPPING_FIELDS, OWN_MAPPINGS),
-    "mounts.recursive_read_only": f"{FIELDS}::test_read_only_at_all_depths",
-    "mounts.image.image": f"{FIELDS}::test_an_image_as_a_volume",
+    "mounts.recursive_read_only": f"{VOLUMES}::test_read_only_at_all_depths",
+    "mounts.image.image": f"{VOLUMES}::test_an_image_as_a_volume",
     "mounts.image.annotations": IMAGE_SPEC,
     "mounts.image.user_specified_image": IMAGE_SPEC,
     "mounts.image.runtime_handler": IMAGE_SPEC,
     "mounts.image.image_ref": f"{FIELDS}::test_another_image_than_the_one_that_is_meant",
-    "mounts.image_sub_path": f"{FIELDS}::test_a_directory_of_an_image_as_a_volume",
-    "mounts.mount_options": f"{FIELDS}::test_mount_options",
+    "mounts.image_sub_path": f"{VOLUMES}::test_a_directory_of_an_image_as_a_volume",
+    "mounts.mount_options": f"{VOLUMES}::test_mount_options",
     "devices.container_path": f"{CONTAINER}::test_devices",
     "devices.host_path": f"{FIELDS}::test_a_device_whose_host_path_is_a_link",
     "devices.permissions": f"{CONTAINER}::test_devices",
@@ -143,10 +146,10 @@ CONTAINERS = {
     "tty": "e2e/test_exec_and_logs.py::test_a_terminal_writes_to_stdout_alone",
     **below("linux.resources", LIMIT_FIELDS, LIMITS),
     "linux.resources.memory_limit_in_bytes": f"{CONTAINER}::test_limits_reach_the_cgroup",
-    "linux.resources.oom_score_adj": f"{FIELDS}::test_oom_score_adj",
-    "linux.resources.cpuset_cpus": f"{FIELDS}::test_processors_of_a_container",
-    "linux.resources.cpuset_mems": f"{FIELDS}::test_processors_of_a_container",
-    "linux.resources.unified": f"{FIELDS}::test_files_of_cgroup_v2",
+    "linux.resources.oom_score_adj": f"{PLACES}::test_oom_score_adj",
+    "linux.resources.cpuset_cpus": f"{PLACES}::test_processors_of_a_container",
+    "linux.resources.cpuset_mems": f"{PLACES}::test_processors_of_a_container",
+    "linux.resources.unified": f"{PLACES}::test_files_of_cgroup_v2",
     f"{SECURITY}.capabilities.add_capabilities": CAPABILITIES,
     f"{SECURITY}.capabilities.drop_capabilities": CAPABILITIES,
     f"{SECURITY}.capabilities.add_ambient_capabilities": f"{FIELDS}::test_ambient_capabilities",
@@ -185,7 +188,7 @@ CONTAINERS = {
     f"{SECURITY}.apparmor.localhost_ref": APPARMOR,
     f"{SECURITY}.supplemental_groups_policy": f"{FIELDS}::test_only_the_groups_that_were_asked_for",
     "windows": f"{FIELDS}::test_windows_is_not_built",
-    "CDI_devices.name": f"{FIELDS}::test_cdi_devices_by_field_and_by_annotation",
+    "CDI_devices.name": f"{HANDLERS}::test_cdi_devices_by_field_and_by_annotation",
     "stop_signal": f"{FIELDS}::test_the_signal_that_the_request_wants",
 }
 
