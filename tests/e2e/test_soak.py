@@ -31,7 +31,7 @@ KILLS = int(os.environ.get("PODYARD_TEST_SOAK", "6"))
 PODS, LULL = (30, 6) if KILLS > 20 else (10, 2)
 """How many Pods there are, and how many seconds at most lie between two kills."""
 SETTLE_LIMIT = 90 * PATIENCE
-RUNTIME_AWAY = 8
+RUNTIME_AWAY = 14
 """The exit code of an agent that was started before its runtime."""
 RESTLESS = "restless-1"
 """The life of the Pod whose container ends as soon as it has started."""
