@@ -9,6 +9,7 @@ from tests.support.kube.store import Change, JsonObject, Key, Refused
 
 KINDS = {
     "configmaps": ("v1", "ConfigMap"),
+    "events": ("v1", "Event"),
     "leases": ("coordination.k8s.io/v1", "Lease"),
     "namespaces": ("v1", "Namespace"),
     "nodes": ("v1", "Node"),

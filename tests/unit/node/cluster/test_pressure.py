@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.support.kube import ApiServer
 from tests.support.pressure import candidate
+from tests.unit.node.cluster.test_events import of_pod
 from tests.unit.node.cluster.test_pods import condition, is_ready, sandboxes, status
 
 
@@ -55,3 +56,5 @@ async def test_a_pod_that_is_evicted_has_failed_and_stays_so(
     assert condition(server, "DisruptionTarget") == "True"
     assert runtime.calls.count("StartContainer main") == 1
     assert runtime.stop_timeouts["main"] == 1
+    await until(lambda: of_pod(server, "web").get("Evicted"))
+    await until(lambda: {"EvictionThresholdMet", "NodeHasInsufficientMemory"} <= of_pod(server, "n").keys())
