@@ -144,7 +144,7 @@ async def test_a_start_that_outlives_podyard_is_no_failure(own: Podyard, images:
         await restart(own)
         assert (own.folder / "over").exists()
         status = await kit.status(container_id)
-        assert (status.state, status.reason) == (api.CONTAINER_RUNNING, "")
+        assert (status.state, status.reason, status.message) == (api.CONTAINER_RUNNING, "", "")
         assert await kit.exec(container_id, "echo", "alive") == "alive\n"
         await kit.close()
 

@@ -70,12 +70,13 @@ class StartContainer(Operation[None]):
             self.context.watcher.watch(self.context.store.save_container(containers.started(record, began)))
 
     async def _start_process(self, runtime: OciRuntime) -> None:
-        """Let the process go on. Raises Internal with the OCI runtime's words.
+        """Let the process go on. Raises Internal or NotFound with the OCI runtime's words.
 
-        The OCI runtime that an earlier podyard called outlives it, and may be quicker than the one called now.
+        The OCI runtime that an earlier podyard called outlives it, and may be quicker than the one called now. What
+        that one says then differs (crun: there is no pipe any more to write to), so the state decides.
         """
         try:
             await runtime.start(self.subject)
-        except Internal:
+        except (Internal, NotFound):
             if not self.repeated or await runtime.state(self.subject) == "created":
                 raise
