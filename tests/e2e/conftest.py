@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.differences import CONTAINERD, NOT_RUN
-from tests.support import registry
+from tests.support import crash, registry, saving
 from tests.support.commands import LIMIT, PODYARD, Run
 from tests.support.images import Images, push_images
 from tests.support.pods import Kit, kit_on
@@ -93,3 +93,37 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
         return subprocess.run(argv, input=stdin, capture_output=True, env=environment, timeout=2 * LIMIT, cwd=tmp_path)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def saver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podyard]:
+    """A podyard with a handler for CRIU, whose OCI runtime is runc, and one for the stand-in (tests.support.saving).
+
+    It can be killed at any step, as tests.support.crash says.
+    """
+    folder = tmp_path_factory.mktemp("saver")
+    handlers = {
+        "runtime.handlers.criu": {"path": "runc"},
+        "runtime.handlers.stand-in": {"path": str(saving.install(folder))},
+    }
+    server = Podyard(folder / "own", runtime={"hooks": ["tests.support.crash:setup"]}, **handlers)
+    server.environment = {crash.FOLDER: str(server.folder), "PYTHONPATH": str(Path(__file__).parents[2])}
+    with running(server):
+        yield server
+
+
+@pytest.fixture
+def fault(saver: Podyard) -> Iterator[Path]:
+    """The directory of the orders for the stand-in."""
+    folder = saver.folder.parent
+    yield folder
+    for order in ("checkpoint.fails", "checkpoint.hangs", "restore.fails", "restore.kills"):
+        (folder / order).unlink(missing_ok=True)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """An empty directory for a checkpoint."""
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    return folder

@@ -35,9 +35,7 @@ async def ours(own: Podyard, images: Images) -> AsyncIterator[Kit]:
 
 
 async def test_a_second_runtime_handler(own: Podyard, ours: Kit) -> None:
-    config = ours.sandbox_config()
-    sandbox_id = await ours.client.runtime.run_pod_sandbox(config, "second")
-    ours.configs[sandbox_id] = config
+    sandbox_id = await ours.sandbox(handler="second")
     answer = await ours.client.runtime.pod_sandbox_status(sandbox_id, verbose=True)
     assert answer.status.runtime_handler == json.loads(answer.info["info"])["runtimeHandler"] == "second"
     assert await ours.shell(sandbox_id, "echo runs") == "runs\n"

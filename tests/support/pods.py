@@ -49,10 +49,10 @@ class Kit:
         _own_pids(config.linux.security_context)
         return config
 
-    async def sandbox(self, config: api.PodSandboxConfig | None = None, **fields: Any) -> str:
+    async def sandbox(self, config: api.PodSandboxConfig | None = None, handler: str = "", **fields: Any) -> str:
         """Run a sandbox; its id."""
         config = config or self.sandbox_config(**fields)
-        sandbox_id = await self.client.runtime.run_pod_sandbox(config)
+        sandbox_id = await self.client.runtime.run_pod_sandbox(config, handler)
         self.configs[sandbox_id] = config
         return sandbox_id
 
