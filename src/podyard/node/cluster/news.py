@@ -14,8 +14,9 @@ from podyard.node.cluster.events import About, News
 from podyard.pods import PodEvent
 
 _Words = tuple[str, str]
-"""A reason, and a message in which {s} is the step's subject, {d} its detail, and {t} how long it took."""
+"""A reason, and a message in which {s} is the step's subject, {d} its detail, {t} how long it took, and {p} the Pod."""
 
+_BACK_OFF = "Back-off restarting failed container {s} in pod {p}"
 _BEGUN: Mapping[str, _Words] = {
     "pulling the image": ("Pulling", 'Pulling image "{s}"'),
     "stopping the container": ("Killing", "Stopping container {s}"),
@@ -44,7 +45,7 @@ _FAILED: Mapping[str, _Words] = {
     "running the startup probe of": ("Unhealthy", "Startup probe failed: {d}"),
     "running the liveness probe of": ("Unhealthy", "Liveness probe failed: {d}"),
     "running the readiness probe of": ("Unhealthy", "Readiness probe failed: {d}"),
-    "running the sidecar": ("BackOff", "Back-off restarting failed container {s}: {d}"),
+    "running the sidecar": ("BackOff", _BACK_OFF),
 }
 _CONDITIONS: Mapping[tuple[str, str], str] = {
     ("Ready", "True"): "NodeReady",
@@ -65,9 +66,9 @@ def of_step(pod: Pod, event: PodEvent) -> News | None:
     words: _Words | None = {"begun": _BEGUN, "done": _DONE, "failed": _FAILED}[event.state].get(event.step)
     warning = event.state == "failed"
     if event.state == "done" and event.step == "starting again" and event.detail != "at once":
-        words, warning = ("BackOff", "Back-off restarting failed container {s}: {d}"), True
+        words, warning = ("BackOff", _BACK_OFF), True
     elif event.step == "running the init container" and warning and pod.spec.restart_policy != "Never":
-        words = ("BackOff", "Back-off restarting failed container {s}: {d}")
+        words = ("BackOff", _BACK_OFF)
     elif event.state == "done" and event.step == "evicting":
         words, warning = ("Evicted", "{d}"), True
     elif event.state == "done" and event.step == "ending" and event.detail:
@@ -76,8 +77,10 @@ def of_step(pod: Pod, event: PodEvent) -> News | None:
         return None
     reason, message = words
     took = "" if event.seconds is None else f" in {event.seconds:.3f}s"
-    text = message.format(s=event.subject, d=event.detail, t=took)
-    return News(about=about_pod(pod, _field(pod, event)), reason=reason, message=text, warning=warning)
+    about = about_pod(pod, _field(pod, event))
+    where = f"{about.name}_{about.namespace}({about.uid})"
+    text = message.format(s=event.subject, d=event.detail, t=took, p=where)
+    return News(about=about, reason=reason, message=text, warning=warning)
 
 
 def about_pod(pod: Pod, field: str = "") -> About:
