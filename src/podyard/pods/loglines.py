@@ -35,8 +35,11 @@ class LogLine:
         return parse_time(self.time)
 
     def content(self, *, timestamps: bool = False) -> bytes:
-        """The line as the container wrote it, with its newline; with its time before it if asked."""
-        stamp = f"{self.time} ".encode() if timestamps and self.time else b""
+        """The line as the container wrote it, with its newline; with its time before it if asked.
+
+        UTC is told as "Z", whichever way the log has it.
+        """
+        stamp = f"{self.time.replace('+00:00', 'Z')} ".encode() if timestamps and self.time else b""
         return stamp + self.text + (b"\n" if self.complete else b"")
 
 

@@ -35,6 +35,11 @@ def test_a_line_has_its_time_stream_and_text() -> None:
     assert line.content(timestamps=True) == b"2016-10-06T00:17:09.669794202Z  two  words \n"
 
 
+def test_utc_is_told_in_one_way() -> None:
+    (line,) = LineParser("main").feed(b"2016-10-06T00:17:09.669794202+00:00 stdout F text\n")
+    assert line.content(timestamps=True) == b"2016-10-06T00:17:09.669794202Z text\n"
+
+
 @pytest.mark.parametrize(
     ("text", "nanoseconds"),
     [
