@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from podyard.pods.objects import ConfigMap, Objects, Secret, Service, Token
+from podyard.pods.objects import ConfigMap, Objects, Secret
 
 
 class FirstOf:
@@ -16,6 +16,8 @@ class FirstOf:
 
     def __init__(self, places: Sequence[Objects]) -> None:
         self._places = places
+        last = places[-1]
+        self.token, self.runtime_handler, self.services = last.token, last.runtime_handler, last.services
 
     async def config_map(self, namespace: str, name: str) -> ConfigMap | None:
         """A ConfigMap; None where no place has it."""
@@ -30,31 +32,3 @@ class FirstOf:
             if (found := await place.secret(namespace, name)) is not None:
                 return found
         return None
-
-    async def token(
-        self,
-        namespace: str,
-        service_account: str,
-        *,
-        audiences: Sequence[str],
-        expiration_seconds: int,
-        pod_name: str,
-        pod_uid: str,
-    ) -> Token:
-        """A token of the last place."""
-        return await self._places[-1].token(
-            namespace,
-            service_account,
-            audiences=audiences,
-            expiration_seconds=expiration_seconds,
-            pod_name=pod_name,
-            pod_uid=pod_uid,
-        )
-
-    async def runtime_handler(self, runtime_class: str) -> str:
-        """What the last place knows of a runtime class."""
-        return await self._places[-1].runtime_handler(runtime_class)
-
-    async def services(self, namespace: str, links: bool) -> tuple[Service, ...]:
-        """The Services of the last place."""
-        return await self._places[-1].services(namespace, links)
