@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from podyard.errors import InvalidArgument, Unimplemented
+from podyard.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from podyard.node.housekeeping import Settings
+    from podyard.node.shutdown import Grace
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _HARD = "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%"
@@ -109,7 +110,14 @@ _OPTIONS = (
         default="0",
         show_default=True,
         metavar="DURATION",
-        help="Not built: only 0 can be given. The Pods go on when the agent ends.",
+        help="Let a shutdown of the machine wait for so long until the Pods have ended; takes systemd-logind. 0: not.",
+    ),
+    click.option(
+        "--shutdown-grace-period-critical-pods",
+        default="0",
+        show_default=True,
+        metavar="DURATION",
+        help="The part of that for critical Pods, which end last.",
     ),
 )
 
@@ -119,6 +127,21 @@ def options(command: _Command) -> _Command:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def shutdown(given: dict[str, Any]) -> Grace | None:
+    """What the options say of the machine's shutdown; None where it does not wait. Raises InvalidArgument."""
+    from podyard.node.housekeeping.thresholds import parse_duration
+    from podyard.node.shutdown import Grace
+
+    flag = "--shutdown-grace-period"
+    whole = parse_duration(flag, given["shutdown_grace_period"])
+    critical = parse_duration(f"{flag}-critical-pods", given["shutdown_grace_period_critical_pods"])
+    if critical > whole:
+        raise InvalidArgument(f"{flag}-critical-pods: it is a part of {flag}, so no more than that")
+    if 0 < whole < 1:
+        raise InvalidArgument(f"{flag}: at least 1s, or 0")
+    return Grace(whole=whole, critical=critical) if whole else None
 
 
 def _bytes(flag: str, text: str) -> int:
@@ -135,18 +158,13 @@ def _bytes(flag: str, text: str) -> int:
 
 
 def settings(given: dict[str, Any]) -> Settings:
-    """What the options say. Raises InvalidArgument; Unimplemented for what is not built."""
+    """What the options say. Raises InvalidArgument."""
     from podyard.node.housekeeping import Settings
     from podyard.node.housekeeping.thresholds import parse_duration, parse_hard, parse_soft
 
     def seconds(name: str) -> float:
         return parse_duration(f"--{name.replace('_', '-')}", given[name])
 
-    if seconds("shutdown_grace_period"):
-        raise Unimplemented(
-            "--shutdown-grace-period: a shutdown of the machine is not noticed before it begins, since that takes an "
-            "inhibitor lock of logind; drain the node, or stop its Pods, before the machine is shut down"
-        )
     interval = seconds("housekeeping_interval")
     if interval < 1:
         raise InvalidArgument("--housekeeping-interval: at least 1s")

@@ -93,6 +93,8 @@ def command(
     then Pods are evicted, one after the other: they have failed, with the reason in their status, and are started again
     when their manifest changes. Critical Pods (priorityClassName system-node-critical) stay.
 
+    With --shutdown-grace-period a shutdown of the machine waits until the Pods have ended, critical ones last.
+
     The API on a unix socket (GET /pods, /healthz, /readyz) is for root alone. A kubelet's API, for kubectl logs, exec,
     attach, port-forward, cp and top, is served over TLS where somebody can be let in: with a kubeconfig the API server
     says who a token belongs to and what each user may do; with --client-ca-file alone, whoever has a certificate of
@@ -145,6 +147,7 @@ def command(
         image_endpoint=images or (settings.image_endpoint if runtime is None else None),
         versions=[version.strip() for version in versions.split(",")],
         housekeeping=housekeeping.settings(tidy),
+        shutdown=housekeeping.shutdown(tidy),
         pod_root=pod_root,
         log_root=settings.log_root or LOG_ROOT,
         api_socket=api_socket or pod_root.parent / "node.sock",

@@ -14,7 +14,7 @@ from podyard.node.render import pod_object
 from podyard.node.sources import Look, Sources
 from podyard.node.status import pod_status
 from podyard.node.wake import until_set
-from podyard.node.wanted import ORIGIN, Ending, Source
+from podyard.node.wanted import ORIGIN, Ending, Rejection, Source
 from podyard.node.watch import RuntimeWatch
 from podyard.node.worker import Farewell, Worker
 from podyard.pods import PodEngine, PodEvent, PodView
@@ -62,8 +62,10 @@ class Agent:
         """What the sources said last."""
         self.has_looked = asyncio.Event()
         """Set once the sources have been asked."""
-        self.refuses: Callable[[Pod], str] = lambda pod: ""
-        """Why the node starts no such Pod now; "" when it does. What runs goes on."""
+        self.refuses: Callable[[Pod], Rejection | None] = lambda pod: None
+        """Why the node starts no such Pod now; None when it does. What runs goes on."""
+        self.going_down = ""
+        """Why the node is not ready although its runtime is; "" while the machine stays up."""
         self.on_event: Callable[[], None] = lambda: None
         """Called when something was done for a Pod."""
         self.on_step: Callable[[Pod, PodEvent], None] = lambda pod, event: None
@@ -77,7 +79,7 @@ class Agent:
     @property
     def trouble(self) -> str:
         """Why the node is not ready; "" when it is."""
-        return self._watch.trouble
+        return self.going_down or self._watch.trouble
 
     async def run(self) -> None:
         """For ever, until cancelled: then the Pods go on by themselves. Raises what only a bug explains."""

@@ -23,6 +23,7 @@ from podyard.node.housekeeping import Settings as Housekeeping
 from podyard.node.kube import KubeClient, load_kubeconfig
 from podyard.node.objects import FirstOf
 from podyard.node.serving import NodeApi, Serving, serving
+from podyard.node.shutdown import Grace, Shutdown
 from podyard.node.source import ManifestDirectory
 from podyard.node.url import ManifestUrl
 from podyard.node.wanted import Source
@@ -56,6 +57,8 @@ class Options:
     """What the node is in the cluster that the kubeconfig leads to."""
     housekeeping: Housekeeping = field(default_factory=Housekeeping)
     """When the node clears up, and when it evicts Pods."""
+    shutdown: Grace | None = None
+    """How long a shutdown of the machine waits for the Pods to end; None: it does not."""
     serving: Serving | None = None
     """How the node's own API is served over TLS, where somebody can be let in: an API server says who, or
     authorities of clients' certificates do."""
@@ -65,7 +68,8 @@ async def run(options: Options) -> None:
     """Run the Pods of all sources until SIGTERM or SIGINT; they go on then.
 
     The versions of the CRI are chosen once, here, before any node is registered. Raises EndpointError when none can be
-    spoken, NotFound for the directory, what ``load_kubeconfig`` and ``served`` raise; nothing was started then.
+    spoken, NotFound for the directory, what ``load_kubeconfig``, ``served`` and ``Shutdown.check`` raise; nothing was
+    started then.
     """
     name = options.node.name if options.node is not None else ""
     directory = ManifestDirectory(options.manifests, name) if options.manifests is not None else None
@@ -95,6 +99,10 @@ async def run(options: Options) -> None:
         agent = Agent(engine, sources, watch, host_ips=host.ips, runtime=runtime)
         keeper = Housekeeper(client, engine, agent, options.housekeeping, options.pod_root)
         agent.refuses = keeper.evictor.refuses
+        shutdown = Shutdown(engine, agent, options.shutdown) if options.shutdown is not None else None
+        if shutdown is not None:
+            await shutdown.check()
+            agent.refuses = lambda pod: shutdown.refuses(pod) or keeper.evictor.refuses(pod)
         port: int | None = None
         if options.serving is not None and (kube is not None or options.serving.authorities is not None):
             api = NodeApi(client, engine, agent, options.pod_root, name or host.name, kube)
@@ -114,6 +122,9 @@ async def run(options: Options) -> None:
                 evictor=keeper.evictor,
             )
             works.append(cluster.run())
+        if shutdown is not None:
+            shutdown.on_change = watch.on_trouble
+            works.append(shutdown.run())
         await stack.enter_async_context(served(agent, options.api_socket))
         logger.info(
             "node: on %s (%s, images %s), API at %s",

@@ -11,6 +11,7 @@ from podyard.manifest.translate import kind_of
 from podyard.manifest.translate.resources import qos_class
 from podyard.node.times import rfc3339
 from podyard.pods import Board, ContainerView, PodView, Waiting
+from podyard.pods.restarts import starts_again
 
 _UNKNOWN_END = {
     "exitCode": 137,
@@ -163,17 +164,17 @@ def _terminated(record: Record, view: ContainerView) -> dict[str, Any]:
 
 
 def _phase(pod: Pod, inits: Sequence[_Known], mains: Sequence[_Known]) -> str:
-    policy = pod.spec.restart_policy
-    once = [one for one in inits if one.kind == "init"]
-    if policy == "Never" and any(one.state == "terminated" and not one.succeeded for one in once):
+    if any(_has_ended(pod, one) and not one.succeeded for one in inits):
         return "Failed"
     if not all(one.has_run for one in mains):
         return "Pending"
-    if any(one.state == "running" for one in mains) or policy == "Always":
-        return "Running"
-    if all(one.succeeded for one in mains):
-        return "Succeeded"
-    return "Failed" if policy == "Never" else "Running"
+    return _last_phase(mains) if all(_has_ended(pod, one) for one in mains) else "Running"
+
+
+def _has_ended(pod: Pod, one: _Known) -> bool:
+    """Whether a container has ended for good."""
+    ended = one.status["state"].get("terminated")
+    return ended is not None and not starts_again(pod, one.container, ended["exitCode"])
 
 
 def _last_phase(mains: Sequence[_Known]) -> str:

@@ -43,6 +43,14 @@ class Wanted:
     """Full names of Pods that have ended for good: they are neither started nor removed."""
 
 
+@dataclass(frozen=True)
+class Rejection:
+    """Why a Pod is not taken: one of Kubernetes' words, and a sentence."""
+
+    reason: str
+    message: str
+
+
 class Source(Protocol):
     """Says which Pods the node is to run."""
 

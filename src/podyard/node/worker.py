@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from podyard.errors import AlreadyExists, PodyardError
 from podyard.manifest.model import Pod
 from podyard.node.status import Record
+from podyard.node.wanted import Rejection
 from podyard.pods import Board, PodEngine, PodEvent, PodView, Waiting
 from podyard.pods.patience import is_away
 from podyard.pods.restarts import BackOff, BackOffPolicy
@@ -47,7 +48,7 @@ class Worker:
         pause: Pause,
         back_off: BackOffPolicy,
         farewell: Farewell | None = None,
-        refuses: Callable[[Pod], str] = lambda pod: "",
+        refuses: Callable[[Pod], Rejection | None] = lambda pod: None,
         on_event: Callable[[], None] = lambda: None,
         on_step: Callable[[Pod, PodEvent], None] = lambda pod, event: None,
     ) -> None:
@@ -139,9 +140,9 @@ class Worker:
         self.has_ended = False
         while True:
             try:
-                if (why := self._refuses(pod)) and not await self._views():
-                    self.failure = Waiting("Evicted", why)
-                    self._say(f"is not started: {why}")
+                if (refused := self._refuses(pod)) and not any(view.ready for view in await self._views()):
+                    self.failure = Waiting(refused.reason, refused.message)
+                    self._say(f"is not started: {refused.message}")
                     await asyncio.sleep(AWAY_POLL)
                     continue
                 ended = await self._engine.keep(

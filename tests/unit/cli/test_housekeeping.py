@@ -8,9 +8,10 @@ import click
 import pytest
 
 from podyard.cli import housekeeping
-from podyard.errors import InvalidArgument, Unimplemented
+from podyard.errors import InvalidArgument
 from podyard.node.housekeeping import Settings
 from podyard.node.housekeeping.thresholds import parse_hard, parse_soft
+from podyard.node.shutdown import Grace
 
 
 def settings(*arguments: str) -> Settings:
@@ -63,11 +64,30 @@ def test_what_is_switched_off() -> None:
 
 
 def test_what_cannot_be() -> None:
-    with pytest.raises(Unimplemented, match="inhibitor lock of logind"):
-        settings("--shutdown-grace-period", "30s")
     with pytest.raises(InvalidArgument, match="at least 1s"):
         settings("--housekeeping-interval", "10ms")
     with pytest.raises(InvalidArgument, match="must be more than 0, or -1 for never"):
         settings("--container-log-max-size", "0")
     with pytest.raises(InvalidArgument, match="--image-maximum-gc-age: 'x' is not a duration"):
         settings("--image-maximum-gc-age", "x")
+
+
+def shutdown(*arguments: str) -> Grace | None:
+    @click.command()
+    @housekeeping.options
+    def command(**given: Any) -> Grace | None:
+        return housekeeping.shutdown(given)
+
+    found = command.main(list(arguments), standalone_mode=False)
+    assert found is None or isinstance(found, Grace)
+    return found
+
+
+def test_how_long_a_shutdown_waits() -> None:
+    critical = ("--shutdown-grace-period-critical-pods", "10s")
+    assert shutdown() is None
+    assert shutdown("--shutdown-grace-period", "1m", *critical) == Grace(whole=60.0, critical=10.0)
+    with pytest.raises(InvalidArgument, match="a part of --shutdown-grace-period"):
+        shutdown(*critical)
+    with pytest.raises(InvalidArgument, match="at least 1s, or 0"):
+        shutdown("--shutdown-grace-period", "10ms")

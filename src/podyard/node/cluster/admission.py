@@ -14,16 +14,9 @@ from podyard.manifest.model import Pod
 from podyard.manifest.quantity import Quantity
 from podyard.node.kube.client import JsonObject
 from podyard.node.requests import pod_requests
+from podyard.node.wanted import Rejection
 
 _ANY = frozenset({"", "0.0.0.0", "::"})
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """Why a Pod is not taken: one of Kubernetes' words, and a sentence."""
-
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 
 from podyard.errors import PodyardError
 from podyard.manifest.model import Pod
-from podyard.node.cluster.admission import NodeView, Rejection, rejection
+from podyard.node.cluster.admission import NodeView, rejection
 from podyard.node.cluster.decode import Decoder
 from podyard.node.cluster.events import About, News
 from podyard.node.kube import Reflector
 from podyard.node.kube.client import JsonObject
-from podyard.node.wanted import Ending, Wanted
+from podyard.node.wanted import Ending, Rejection, Wanted
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class BoundPods:
         *,
         node: Callable[[], NodeView | None],
         own: Callable[[], Iterable[Pod]],
-        refuses: Callable[[Pod], str],
+        refuses: Callable[[Pod], Rejection | None],
         on_news: Callable[[], None] = lambda: None,
         tell: Callable[[News], None],
     ) -> None:
@@ -118,8 +118,7 @@ class BoundPods:
         # What an earlier agent has started was taken by it.
         if not _has_run(found):
             refused = rejection(found, pod, node, [*self._own(), *others])
-            if refused is None and (why := self._refuses(pod)):
-                refused = Rejection("Evicted", why)
+            refused = refused or self._refuses(pod)
             if refused is not None:
                 self._reject(found, refused)
                 return False

@@ -66,7 +66,7 @@ class Cluster:
             client,
             settings,
             pod_root,
-            trouble=lambda: watch.trouble,
+            trouble=lambda: agent.trouble,
             pressures=evictor.conditions,
             tell=self._events.tell,
         )
@@ -77,7 +77,7 @@ class Cluster:
             name,
             node=self._node,
             own=lambda: agent.own_pods().values(),
-            refuses=evictor.refuses,
+            refuses=agent.refuses,
             on_news=objects.forget,
             tell=self._events.tell,
         )

@@ -15,6 +15,7 @@ from podyard.node.housekeeping.ranking import Candidate, message_of, ranked, ref
 from podyard.node.housekeeping.signals import Observed
 from podyard.node.housekeeping.state import CONDITIONS, PressureState
 from podyard.node.housekeeping.thresholds import Signal, Threshold
+from podyard.node.wanted import Rejection
 from podyard.pods import PodView
 from podyard.pods.verdict import Verdict
 
@@ -70,11 +71,12 @@ class Evictor:
         """What the machine runs out of, or did lately, and by which figures."""
         return self._state.conditions(self._clock())
 
-    def refuses(self, pod: Pod) -> str:
-        """Why the node takes no such Pod now; "" when it does."""
+    def refuses(self, pod: Pod) -> Rejection | None:
+        """Why the node takes no such Pod now; None when it does."""
         there = self.conditions()
         kinds = [kind for kind in dict.fromkeys(CONDITIONS.values()) if kind in there]
-        return refusal(pod, kinds, best_effort=qos_class(pod) == "BestEffort")
+        why = refusal(pod, kinds, best_effort=qos_class(pod) == "BestEffort")
+        return Rejection("Evicted", why) if why else None
 
     async def look(self) -> None:
         """Look once, and end one Pod where that must be. Raises what the runtime answers, and Internal for a machine

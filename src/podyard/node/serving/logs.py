@@ -14,7 +14,6 @@ from podyard.node.serving.options import LogOptions, log_options
 from podyard.node.serving.pods import NodePods
 from podyard.pods import PodEngine
 from podyard.pods.loglines import LogLine
-from podyard.pods.logs import log_of
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +32,9 @@ class Logs:
         """Lines, as the query asks for them."""
         options = log_options(request.query)
         name = request.match_info["container"]
-        pod = await self._pods.pod(request.match_info["namespace"], request.match_info["pod"])
-        self._pods.expect_log(pod, name)
-        log_of(pod, name, before=options.previous)  # what is not there is told before the answer begins
+        named = request.match_info
+        # What is not there is told before the answer begins.
+        pod = await self._pods.log(named["namespace"], named["pod"], name, before=options.previous)
         following = options.follow and not options.previous
         lines = self._engine.logs(
             pod, [name], following=following, before=options.previous, tail=options.tail, since=options.since

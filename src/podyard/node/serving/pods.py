@@ -6,9 +6,13 @@ import asyncio
 from typing import Any
 
 from podyard.errors import InvalidArgument, NotFound
+from podyard.manifest.model import Pod
 from podyard.node.agent import Agent
 from podyard.node.render import pod_list
-from podyard.pods import ContainerView, PodEngine, PodView
+from podyard.pods import Board, ContainerView, PodEngine, PodView
+from podyard.pods.logs import log_of
+
+_ABSENT = 'pod "{name}_{namespace}" does not exist on this node'
 
 
 class NodePods:
@@ -36,10 +40,10 @@ class NodePods:
 
     async def pod(self, namespace: str, name: str, uid: str = "") -> PodView:
         """A Pod. Raises NotFound."""
-        found = [view for view in await self._engine.find(name, namespace) if self._agent.owns(view)]
+        found = await self._find(namespace, name)
         found = [view for view in found if uid in ("", view.uid)]
         if not found:
-            raise NotFound(f'pod "{name}_{namespace}" does not exist on this node')
+            raise NotFound(_ABSENT.format(name=name, namespace=namespace))
         return found[-1]  # the newest
 
     def running_container(self, pod: PodView, name: str) -> ContainerView:
@@ -49,15 +53,42 @@ class NodePods:
             raise NotFound(f'container not found ("{name}")')
         return found
 
-    def expect_log(self, pod: PodView, name: str) -> None:
-        """Raises InvalidArgument for a container that has written nothing yet because it has not been started."""
-        worker = self._agent.workers.get(pod.full_name)
-        if worker is None or worker.pod is None or any(one.name == name for one in pod.containers):
-            return
-        if any(one.name == name for one in (*worker.pod.all_containers(), *worker.pod.spec.ephemeral_containers)):
-            waiting = worker.board.waiting.get(name)
-            why = waiting.reason if waiting is not None and waiting.reason else "ContainerCreating"
-            raise InvalidArgument(f'container "{name}" in pod "{pod.name}" is waiting to start: {why}')
+    async def log(self, namespace: str, name: str, container: str, *, before: bool) -> PodView:
+        """A Pod that has the log of a container; with ``before`` that of the attempt before its newest one.
+
+        Raises NotFound, and InvalidArgument for a log that may come: nothing was written yet.
+        """
+        found = await self._find(namespace, name)
+        worker = self._agent.workers.get(f"{namespace}/{name}")
+        begun = any(one.name == container for view in found[-1:] for one in view.containers)
+        if not begun and worker is not None and worker.pod is not None:
+            if why := _waits_for(worker.pod, worker.board, container):
+                raise InvalidArgument(f'container "{container}" in pod "{name}" is waiting to start: {why}')
+            raise NotFound(f'container "{container}" not found in pod "{name}"')
+        if not found:
+            raise NotFound(_ABSENT.format(name=name, namespace=namespace))
+        try:
+            log_of(found[-1], container, before=before)
+        except NotFound as error:
+            if not before:
+                raise
+            text = f'previous terminated container "{container}" in pod "{name}" not found'
+            raise InvalidArgument(text) from error
+        return found[-1]
+
+    async def _find(self, namespace: str, name: str) -> list[PodView]:
+        return [view for view in await self._engine.find(name, namespace) if self._agent.owns(view)]
+
+
+def _waits_for(pod: Pod, board: Board, name: str) -> str:
+    """Why a container has not been started yet; "" for one that the Pod does not have."""
+    mains = [one.name for one in pod.spec.containers]
+    if name not in (*mains, *(one.name for one in (*pod.spec.init_containers, *pod.spec.ephemeral_containers))):
+        return ""
+    waiting = board.waiting.get(name)
+    if waiting is not None and waiting.reason:
+        return waiting.reason
+    return "PodInitializing" if pod.spec.init_containers and name in mains else "ContainerCreating"
 
 
 def _running(view: PodView) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class Nodes:
         given = {"labels": {"disk": "fast"}, "taints": [Taint(key="a", value="b", effect="NoSchedule")], **settings}
         member = Settings(name="n", **given)
         self.evictor = Evictor(self.machine, parse_hard("memory.available<100"), transition=0.0, longest_grace=0)
+        agent.refuses = self.evictor.refuses
         cluster = Cluster(
             kube,
             self._client,

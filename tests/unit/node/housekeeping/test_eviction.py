@@ -8,9 +8,11 @@ from tests.support.pressure import Machine, candidate, pod_of
 from podyard.errors import Unavailable
 from podyard.node.housekeeping.eviction import Evictor
 from podyard.node.housekeeping.thresholds import Threshold, parse_hard, parse_soft
+from podyard.node.wanted import Rejection
 from podyard.pods import PodView
 from podyard.pods.verdict import Verdict
 
+REFUSED = Rejection("Evicted", "The node had condition: [MemoryPressure]. ")
 HARD = parse_hard("memory.available<100,nodefs.available<100")
 
 
@@ -110,15 +112,15 @@ async def test_conditions_refuse_new_pods_and_are_told_when_they_change(machine:
     one = evictor(machine, clock)
     changes: list[list[str]] = []
     one.on_change = lambda: changes.append(list(one.conditions()))
-    assert one.refuses(pod_of("new")) == ""
+    assert one.refuses(pod_of("new")) is None
     machine.left["memory.available"] = 50
     await one.look()
-    assert one.refuses(pod_of("new")) == "The node had condition: [MemoryPressure]. "
+    assert one.refuses(pod_of("new")) == REFUSED
     machine.left["memory.available"] = 500
     clock.now += 10
     await one.look()
-    assert one.refuses(pod_of("new")) == "The node had condition: [MemoryPressure]. "
+    assert one.refuses(pod_of("new")) == REFUSED
     clock.now += 300
     await one.look()
-    assert one.refuses(pod_of("new")) == ""
+    assert one.refuses(pod_of("new")) is None
     assert changes == [["MemoryPressure"], []]

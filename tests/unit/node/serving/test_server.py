@@ -117,12 +117,20 @@ async def test_a_container_that_waits_has_no_log_yet(
     node: Node, session: aiohttp.ClientSession, directory: Directory, until: Until
 ) -> None:
     directory.write("late.yaml", LATE)
-    await until(lambda: waiting_for(node, "default/late", "main"))
+    directory.write("early.yaml", EARLY)
+    await until(lambda: waiting_for(node, "default/late", "main") and waiting_for(node, "default/early", "main"))
     async with serving(node.api, node.settings(), []) as port:
         trusted = node.trust(node.authority)
         status, text = await get(session, port, "/containerLogs/default/late/main", trusted)
         assert (status, text.partition(": ")[0]) == (400, 'container "main" in pod "late" is waiting to start')
         assert (await get(session, port, "/containerLogs/default/late/other", trusted))[0] == 404
+        # Of this one there is not even a sandbox yet.
+        status, text = await get(session, port, "/containerLogs/default/early/main", trusted)
+        assert (status, text) == (400, 'container "main" in pod "early" is waiting to start: ContainerCreating\n')
+        status, text = await get(session, port, "/containerLogs/default/early/other", trusted)
+        assert (status, text) == (404, 'container "other" not found in pod "early"\n')
+        status, text = await get(session, port, "/containerLogs/default/web/main?previous=true", trusted)
+        assert (status, text) == (400, 'previous terminated container "main" in pod "web" not found\n')
         status, text = await get(session, port, "/containerLogs/default/web/main?follow=x&tailLines=-1", trusted)
         assert (status, text) == (400, "tailLines: '-1' is not a whole number from 0 on\n")
 
@@ -134,6 +142,18 @@ metadata: {name: late}
 spec:
   containers:
   - {name: main, image: 'absent:1'}
+"""
+
+
+EARLY = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: early}
+spec:
+  containers:
+  - {name: main, image: 'busybox:1'}
+  volumes:
+  - {name: v, configMap: {name: absent}}
 """
 
 
