@@ -163,7 +163,7 @@ async def logs(api: Api) -> None:
     assert await api.get(path, stream="Stderr", limitBytes="3") == (200, "thr")
     assert len((await api.get(path, tailLines="1", timestamps="true"))[1].split()) == 2
     assert await api.get(path, sinceTime="2100-01-01T00:00:00Z") == (200, "")
-    assert (await api.get(path, previous="true"))[0] == 404
+    assert (await api.get(path, previous="true"))[0] == 400
     assert (await api.get("/containerLogs/default/web/none"))[0] == 404
     assert (await api.get("/containerLogs/default/none/main"))[0] == 404
     assert (await api.get(path, tailLines="x"))[0] == 400
