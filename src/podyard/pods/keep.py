@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from podyard.manifest.model import Pod
-from podyard.manifest.translate import kind_of, pod_hash, sandbox_hash
+from podyard.manifest.translate import pod_hash, sandbox_hash
 from podyard.manifest.translate.labels import MANIFEST_HASH, SANDBOX_HASH, sandbox_labels
 from podyard.pods.folders import PodFolder
 from podyard.pods.restarts import starts_again
@@ -34,18 +34,15 @@ def has_ended(view: PodView, pod: Pod) -> bool:
     """Whether a Pod has ended for good: no container of it is to be started, or started again."""
     if view.verdict is not None:
         return True
-    views = {container.name: container for container in view.containers}
-    policy = pod.spec.restart_policy
-    for container in pod.spec.init_containers:
-        found = views.get(container.name)
-        failed = found is not None and found.state == "exited" and found.exit_code != 0
-        if kind_of(pod, container) == "init" and failed and policy == "Never":
-            return True
-    mains = [views.get(container.name) for container in pod.spec.containers]
-    return all(
-        found is not None and found.state == "exited" and not starts_again(policy, "container", found.exit_code)
-        for found in mains
-    )
+    views = {container.name: container for container in view.containers if container.state == "exited"}
+    ended = {
+        container.name
+        for container in pod.all_containers()
+        if container.name in views and not starts_again(pod, container, views[container.name].exit_code)
+    }
+    if any(container.name in ended and not views[container.name].succeeded for container in pod.spec.init_containers):
+        return True
+    return all(container.name in ended for container in pod.spec.containers)
 
 
 def occupies(found: PodView, pod: Pod) -> bool:

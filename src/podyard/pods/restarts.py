@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from podyard.pods.views import ContainerKind
+from podyard.manifest.model import Container, Pod
+from podyard.manifest.translate import kind_of
 
 RestartPolicy = Literal["Always", "OnFailure", "Never"]
 
@@ -20,14 +21,22 @@ class BackOffPolicy:
     """A container that ran so long starts over with the first wait."""
 
 
-def starts_again(policy: RestartPolicy, kind: ContainerKind, exit_code: int) -> bool:
+def policy_of(pod: Pod, container: Container) -> RestartPolicy:
+    """A container's own restart policy, or the Pod's."""
+    return container.restart_policy or pod.spec.restart_policy
+
+
+def starts_again(pod: Pod, container: Container, exit_code: int) -> bool:
     """Whether a container that ended is to be started again: an init container is when it failed, a sidecar always, an
     ephemeral one never."""
-    if kind == "ephemeral":
+    kind, policy = kind_of(pod, container), policy_of(pod, container)
+    if kind in ("ephemeral", "sidecar"):
+        return kind == "sidecar"
+    if kind == "init" and exit_code == 0:
         return False
-    if kind == "sidecar" or (policy == "Always" and kind == "container"):
+    if any(rule.exit_codes.match(exit_code) for rule in container.restart_policy_rules):
         return True
-    return policy != "Never" and exit_code != 0
+    return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
 
 
 class BackOff:

@@ -15,7 +15,7 @@ from podyard.pods.launch import Launcher
 from podyard.pods.patience import until_ended
 from podyard.pods.prober import Prober
 from podyard.pods.removal import remove_folder
-from podyard.pods.restarts import BackOff, BackOffPolicy, starts_again
+from podyard.pods.restarts import BackOff, BackOffPolicy, policy_of, starts_again
 from podyard.pods.steps import Steps
 
 
@@ -168,14 +168,14 @@ class Start:
                 return
             failure = f"exit code {status.exit_code}" + (f" ({status.reason})" if status.reason else "")
             pod = self._launcher.pod
-            again = starts_again(pod.spec.restart_policy, "init", status.exit_code)
+            again = starts_again(pod, container, status.exit_code)
             wait = back_off.wait(status.finished_at / 1e9, time.time()) if again else 0.0
             text = f"{failure}; starting it again in {wait:.0f} s" if again else failure
             self._steps.tell("running the init container", container.name, "failed", detail=text, seconds=seconds)
             if not again:
                 raise FailedPrecondition(
                     f"the init container {container.name!r} of {pod.full_name} ended with {failure} and the restart "
-                    f"policy is {pod.spec.restart_policy}: see its log; podyard rm removes the Pod"
+                    f"policy is {policy_of(pod, container)}: see its log; podyard rm removes the Pod"
                 )
             container_id, attempt = await self._start_again(container, attempt, wait), attempt + 1
             ended_before = False

@@ -164,8 +164,7 @@ class Supervisor:
             self._report(status)
             if status.id in self._board.unhealthy:
                 exit_code = exit_code or 1
-        kind, policy = kind_of(self._launcher.pod, container), self._launcher.pod.spec.restart_policy
-        if _has_run(last) and not starts_again(policy, kind, exit_code):
+        if _has_run(last) and not starts_again(self._launcher.pod, container, exit_code):
             return True
         now = time.time()
         if container.name not in self._due:

@@ -11,6 +11,7 @@ from podyard.manifest.model import Pod
 from podyard.manifest.quantity import Quantity
 
 MakePod = Callable[..., Pod]
+RULE = "{action: Restart, exitCodes: {operator: In, values: [1]}}"
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,15 @@ MakePod = Callable[..., Pod]
             "resizePolicy: [{resourceName: cpu, restartPolicy: RestartContainer}]",
             "RestartContainer cannot go with the Pod's restartPolicy Never",
         ),
+        ("", f"restartPolicyRules: [{RULE}]", "restartPolicyRules: needs a restartPolicy for all other exit codes"),
+        ("", f"restartPolicy: Never\nrestartPolicyRules: [{', '.join([RULE] * 21)}]", "at most 20 rules"),
+        (
+            "",
+            f"restartPolicy: Never\nrestartPolicyRules: [{RULE.replace('1', '')}]",
+            "a rule names 1 to 255 exit codes",
+        ),
+        ("", f"restartPolicy: Never\nrestartPolicyRules: [{RULE.replace('1', '256')}]", "256 is not an exit code"),
+        ("ephemeralContainers: [{name: a, image: a, restartPolicy: Never}]", "", "an ephemeral container has none"),
         ("activeDeadlineSeconds: 0", "", "spec.activeDeadlineSeconds: must be 1 or more"),
         ("subdomain: a.b", "", "spec.subdomain: 'a.b' is not a name"),
         ("hostnameOverride: a_b", "", "spec.hostnameOverride: 'a_b' is not a name"),
@@ -175,7 +185,7 @@ def test_a_fault_of_a_mount_is_named(make_pod: MakePod, mount: str, said: str) -
 
 @pytest.mark.parametrize(
     "container",
-    ["resources: {limits: {example.com/gpu: 1}}", "restartPolicy: Always"],
+    ["resources: {limits: {example.com/gpu: 1}}"],
 )
 def test_what_only_a_check_can_tell_apart_is_unimplemented(make_pod: MakePod, container: str) -> None:
     with pytest.raises(Unimplemented, match="not supported by podyard yet"):

@@ -17,7 +17,7 @@ SECOND = 10**9
 CRASH = Waiting("CrashLoopBackOff", "wait")
 
 
-def make_pod(policy: str = "Always", init: str = "", probes: str = "") -> Pod:
+def make_pod(policy: str = "Always", init: str = "", more: str = "") -> Pod:
     text = f"""\
 apiVersion: v1
 kind: Pod
@@ -26,7 +26,7 @@ spec:
   restartPolicy: {policy}
   initContainers: [{init}]
   containers:
-  - {{name: a, image: 'x:1'{probes}}}
+  - {{name: a, image: 'x:1'{more}}}
   - {{name: b, image: 'x:1'}}
 """
     (pod,) = parse(text.encode(), "web.yaml").pods
@@ -125,6 +125,28 @@ def test_phase_states_and_readiness(
     assert conditions(status)["PodScheduled"] == "True"
 
 
+@pytest.mark.parametrize(
+    ("policy", "own", "a", "phase"),
+    [
+        ("Always", "Never", BAD_A, "Running"),
+        ("Never", "Always", BAD_A, "Running"),
+        ("Never", "OnFailure", BAD_A, "Running"),
+        ("Never", "OnFailure", OK_A, "Succeeded"),
+    ],
+)
+def test_a_containers_own_policy_says_whether_it_has_ended_for_good(
+    policy: str, own: str, a: ContainerView, phase: str
+) -> None:
+    pod = make_pod(policy, more=f", restartPolicy: {own}")
+    assert status_of(pod, a, OK_B)["phase"] == phase
+
+
+def test_an_init_container_that_is_never_started_again_fails_the_pod() -> None:
+    pod = make_pod("Always", "{name: i, image: 'x:1', restartPolicy: Never}")
+    assert status_of(pod, container("i", "exited", 1))["phase"] == "Failed"
+    assert status_of(pod, container("i", "exited"))["phase"] == "Pending"
+
+
 def test_a_container_that_waits_after_its_end_shows_it_as_its_last_state() -> None:
     earlier = (container("a", "exited", 5, finished_at=31 * SECOND, restarts=2),)
     bad = container("a", "exited", 7, restarts=3, message="bye")
@@ -159,7 +181,7 @@ def test_a_container_that_waits_after_its_end_shows_it_as_its_last_state() -> No
 )
 def test_probes_decide_what_is_started_and_ready(started: set[str], ready: set[str], shown: tuple[bool, bool]) -> None:
     probe = "{exec: {command: [a]}}"
-    pod = make_pod(probes=f", startupProbe: {probe}, readinessProbe: {probe}")
+    pod = make_pod(more=f", startupProbe: {probe}, readinessProbe: {probe}")
     status = status_of(pod, RUN_A, RUN_B, board=Board(started=started, ready=ready))
     first = status["containerStatuses"][0]
     assert (first["started"], first["ready"]) == shown

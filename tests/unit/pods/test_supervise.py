@@ -13,6 +13,7 @@ from podyard.client import Client
 from podyard.cri import api
 from podyard.errors import Cancelled, DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
 from podyard.manifest.model import Pod
+from podyard.manifest.translate import kind_of
 from podyard.pods import PodEngine, PodEvent, patience
 from podyard.pods.restarts import BackOff, BackOffPolicy, starts_again
 
@@ -32,10 +33,43 @@ MakePod = Callable[..., Pod]
         ("OnFailure", "init", 1, True),
         ("Never", "init", 1, False),
         ("Never", "sidecar", 0, True),
+        ("Always", "ephemeral", 1, False),
     ],
 )
-def test_the_policy_says_what_starts_again(policy: Any, kind: Any, exit_code: int, again: bool) -> None:
-    assert starts_again(policy, kind, exit_code) is again
+def test_the_policy_says_what_starts_again(
+    make_pod: MakePod, policy: str, kind: str, exit_code: int, again: bool
+) -> None:
+    others = {
+        "init": "initContainers: [{name: it, image: a}]",
+        "sidecar": "initContainers: [{name: it, image: a, restartPolicy: Always}]",
+        "ephemeral": "ephemeralContainers: [{name: it, image: a}]",
+    }
+    pod = make_pod(f"restartPolicy: {policy}\n{others.get(kind, '')}")
+    known = {container.name: container for container in (*pod.all_containers(), *pod.spec.ephemeral_containers)}
+    assert starts_again(pod, known["main" if kind == "container" else "it"], exit_code) is again
+
+
+IN, NOT_IN = "{operator: In, values: [3, 4]}", "{operator: NotIn, values: [3, 0]}"
+
+
+@pytest.mark.parametrize(
+    ("policy", "own", "rules", "again"),
+    [
+        ("Always", "Never", "", {}),
+        ("Always", "OnFailure", "", {3, 5}),
+        ("Never", "Always", "", {0, 3, 5}),
+        ("Always", "Never", IN, {3}),
+        ("Never", "OnFailure", IN, {3, 5}),
+        ("Never", "Never", NOT_IN, {5}),
+    ],
+)
+def test_a_containers_own_rules_and_policy_come_first(
+    make_pod: MakePod, policy: str, own: str, rules: str, again: set[int]
+) -> None:
+    given = f", restartPolicyRules: [{{action: Restart, exitCodes: {rules}}}]" if rules else ""
+    pod = make_pod(f"restartPolicy: {policy}", f"- {{name: main, image: a, restartPolicy: {own}{given}}}")
+    assert {code for code in (0, 3, 5) if starts_again(pod, pod.spec.containers[0], code)} == set(again)
+    assert kind_of(pod, pod.spec.containers[0]) == "container"
 
 
 def test_waits_double_from_ten_seconds_to_five_minutes() -> None:

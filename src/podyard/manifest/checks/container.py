@@ -13,6 +13,7 @@ from podyard.manifest.checks.volumes import check_volume_mounts
 from podyard.manifest.model import Container, EphemeralContainer, Lifecycle, Pod, Resources
 from podyard.manifest.problems import Problem
 
+MAX_RULES, MAX_CODES, MAX_CODE = 20, 255, 255
 MAX_IMAGE = 1024
 """Characters of an image reference: a longer one is refused by every registry."""
 
@@ -32,6 +33,7 @@ def check_container(pod: Pod, container: Container, path: str) -> Iterator[Probl
         for index, word in enumerate(words):
             if "\0" in word:
                 yield Problem(0, f"{path}.{field}[{index}]", "holds a NUL character")
+    yield from _check_restarts(container, path)
     yield from check_environment(pod, container, path)
     yield from check_ports(container.ports, f"{path}.ports")
     yield from check_probes(pod, container, path)
@@ -40,6 +42,20 @@ def check_container(pod: Pod, container: Container, path: str) -> Iterator[Probl
     yield from check_volume_mounts(pod.spec.volumes, container, path)
     if isinstance(container, EphemeralContainer):
         yield from _check_ephemeral(pod, container, path)
+
+
+def _check_restarts(container: Container, path: str) -> Iterator[Problem]:
+    rules = container.restart_policy_rules
+    if rules and container.restart_policy is None:
+        yield Problem(0, f"{path}.restartPolicyRules", "needs a restartPolicy for all other exit codes")
+    if len(rules) > MAX_RULES:
+        yield Problem(0, f"{path}.restartPolicyRules", f"at most {MAX_RULES} rules are allowed")
+    for index, rule in enumerate(rules):
+        where = f"{path}.restartPolicyRules[{index}].exitCodes.values"
+        if not 1 <= len(rule.exit_codes.values) <= MAX_CODES:
+            yield Problem(0, where, f"a rule names 1 to {MAX_CODES} exit codes")
+        elif wrong := [code for code in rule.exit_codes.values if not 0 <= code <= MAX_CODE]:
+            yield Problem(0, where, f"{wrong[0]} is not an exit code from 0 to {MAX_CODE}")
 
 
 def _check_ephemeral(pod: Pod, container: EphemeralContainer, path: str) -> Iterator[Problem]:
@@ -53,6 +69,7 @@ def _check_ephemeral(pod: Pod, container: EphemeralContainer, path: str) -> Iter
         "ports": bool(container.ports),
         "readinessProbe": container.readiness_probe is not None,
         "resources": container.resources != Resources(),
+        "restartPolicy": container.restart_policy is not None,
         "startupProbe": container.startup_probe is not None,
     }
     for field in [name for name, is_given in given.items() if is_given]:

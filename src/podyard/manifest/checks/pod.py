@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from podyard.manifest.checks.reference import check_object_name
 from podyard.manifest.checks.resources import check_overhead
-from podyard.manifest.decode import NOT_SUPPORTED
 from podyard.manifest.model import Container, Metadata, PodSpec
 from podyard.manifest.names import key_fault, label_fault, label_value_fault, subdomain_fault
 from podyard.manifest.problems import Problem
@@ -113,9 +112,6 @@ def check_names(spec: PodSpec) -> Iterator[Problem]:
         elif container.name in seen:
             yield Problem(0, f"{path}.name", f"{seen[container.name]} is called {container.name!r} already")
         seen.setdefault(container.name, path)
-        if container not in spec.init_containers and container.restart_policy is not None:
-            text = f"the restart policy of a container that is not an init container is {NOT_SUPPORTED}"
-            yield Problem(0, f"{path}.restartPolicy", text, unsupported=True)
 
 
 def _check_dns(spec: PodSpec) -> Iterator[Problem]:

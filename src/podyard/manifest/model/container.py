@@ -58,6 +58,22 @@ class ResizePolicy(Object, frozen=True, kw_only=True):
     restart_policy: Literal["NotRequired", "RestartContainer"]
 
 
+class ExitCodes(Object, frozen=True, kw_only=True):
+    operator: Literal["In", "NotIn"]
+    values: tuple[int, ...]
+
+    def match(self, exit_code: int) -> bool:
+        """Whether it is one of them, or with NotIn none of them."""
+        return (exit_code in self.values) == (self.operator == "In")
+
+
+class RestartRule(Object, frozen=True, kw_only=True):
+    """Which exit codes make a container start again, whatever its policy."""
+
+    action: Literal["Restart"]
+    exit_codes: ExitCodes
+
+
 class Resources(Object, frozen=True, kw_only=True):
     """Requests are for a scheduler, save that the cpu request becomes shares and the memory request a rank for the
     OOM killer. Limits are enforced."""
@@ -69,7 +85,7 @@ class Resources(Object, frozen=True, kw_only=True):
 
 
 class Container(Object, frozen=True, kw_only=True):
-    unsupported: ClassVar[frozenset[str]] = frozenset({"restartPolicyRules", "volumeDevices"})
+    unsupported: ClassVar[frozenset[str]] = frozenset({"volumeDevices"})
 
     name: str
     image: str
@@ -88,7 +104,10 @@ class Container(Object, frozen=True, kw_only=True):
     liveness_probe: Probe | None = None
     readiness_probe: Probe | None = None
     lifecycle: Lifecycle = Lifecycle()
-    restart_policy: Literal["Always"] | None = None
+    restart_policy: Literal["Always", "OnFailure", "Never"] | None = None
+    """In place of the Pod's. An init container with Always is a sidecar."""
+    restart_policy_rules: tuple[RestartRule, ...] = ()
+    """They come before the policy."""
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False

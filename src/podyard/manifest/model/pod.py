@@ -139,5 +139,6 @@ class Pod(Object, frozen=True, kw_only=True):
 
 
 def is_sidecar(container: Container) -> bool:
-    """Whether an init container is restartable: it keeps running beside the containers and ends after them."""
+    """Whether an init container (no other is asked for) is restartable: it keeps running beside the containers and ends
+    after them."""
     return container.restart_policy == "Always"

@@ -77,9 +77,9 @@ def kind_of(pod: Pod, container: Container) -> Literal["init", "sidecar", "conta
     """Whether it runs before the containers, from then on beside them, is one of them, or joins them later."""
     if isinstance(container, EphemeralContainer):
         return "ephemeral"
-    if is_sidecar(container):
-        return "sidecar"
-    return "container" if container in pod.spec.containers else "init"
+    if container in pod.spec.containers:
+        return "container"
+    return "sidecar" if is_sidecar(container) else "init"
 
 
 def sandbox_labels(pod: Pod) -> dict[str, str]:

@@ -110,7 +110,7 @@ def oom_score(pod: Pod, container: Container, memory: int) -> int:
     """Who is killed first: best-effort Pods, then burstable ones, those that ask for little before those that ask for
     much. A sidecar is not killed before the containers that it serves."""
     scores = [_own_oom_score(pod, container, memory)]
-    if is_sidecar(container):
+    if container in pod.spec.init_containers and is_sidecar(container):
         scores.append(min(_own_oom_score(pod, main, memory) for main in pod.spec.containers))
     return min(scores)
 

@@ -48,7 +48,7 @@ def _with_dots(name: str) -> str:
 
 
 def _port_mappings(pod: Pod) -> list[api.PortMapping]:
-    lasting = [container for container in pod.all_containers() if is_sidecar(container)]
+    lasting = [container for container in pod.spec.init_containers if is_sidecar(container)]
     return [
         api.PortMapping(
             protocol=api.Protocol.Value(port.protocol),
