@@ -7,7 +7,8 @@
     watch     the runtime: whether it can be used, and its events
     status    a Pod's status as kubectl shows it;  statuses: computed when something has changed
     render    a Pod as the Kubernetes API writes it;  times: times as it writes them;  wake: waiting for news
-    machine   what this machine is;  filesystem, usage: what is used of it;  requests: what a Pod asks for
+    machine   what this machine is;  requests: what a Pod asks for of it
+    usage     what is used of it;  filesystem: what a disk has left;  disks: what Pods take of it
     housekeeping  clearing up, and evictions;  shutdown: Pods end before the machine does;  logind: how that is told
     objects   ConfigMaps and Secrets from several places
     api       the node's own API on a unix socket;  serving: over TLS, at a kubelet's paths

@@ -40,6 +40,19 @@ class MachineReading:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Interface:
+    """What has gone through one of the machine's network interfaces."""
+
+    name: str
+    rx_bytes: int
+    rx_errors: int
+    tx_bytes: int
+    tx_errors: int
+    default: bool = False
+    """Whether the machine's default route goes through it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Usage:
     """All that the statistics are made of."""
 
@@ -51,6 +64,7 @@ class Usage:
     image_bytes: int
     """What images take."""
     pods: Sequence[api.PodSandboxStats]
+    interfaces: Sequence[Interface] = ()
     failure: str = ""
     """Why nothing is known of the Pods; "" when it is."""
 
@@ -72,6 +86,7 @@ class UsageReader:
             pods, images, failure = await self._runtime()
             try:
                 machine, node_fs, image_fs = await asyncio.to_thread(self._local, root_of(images))
+                interfaces = await asyncio.to_thread(read_interfaces)
             except (OSError, ValueError, KeyError) as error:
                 raise translate(error, "reading what the machine uses") from error
         return Usage(
@@ -81,6 +96,7 @@ class UsageReader:
             image_fs=image_fs,
             image_bytes=images.used_bytes.value if images is not None else 0,
             pods=pods,
+            interfaces=interfaces,
             failure=failure,
         )
 
@@ -173,3 +189,30 @@ def read_machine_usage(proc: Path = Path("/proc")) -> MachineReading:
         working_set=max(0, used - memory["Inactive(file)"]),
         swap_used=memory["SwapTotal"] - memory["SwapFree"],
     )
+
+
+def read_interfaces(proc: Path = Path("/proc")) -> list[Interface]:
+    """The machine's network interfaces, without loopback and the ends of Pods' (proc_pid_net(5)). Raises OSError or
+    ValueError."""
+    defaults = set()
+    for line in (proc / "net/route").read_text().splitlines()[1:]:
+        name, destination, _, _, _, _, _, mask = line.split()[:8]
+        if destination == mask == "00000000":
+            defaults.add(name)
+    found = []
+    for line in (proc / "net/dev").read_text().splitlines()[2:]:
+        name, _, counters = line.strip().partition(":")
+        if name == "lo" or name.startswith("veth"):
+            continue
+        numbers = [int(word) for word in counters.split()]
+        found.append(
+            Interface(
+                name=name,
+                rx_bytes=numbers[0],
+                rx_errors=numbers[2],
+                tx_bytes=numbers[8],
+                tx_errors=numbers[10],
+                default=name in defaults,
+            )
+        )
+    return found

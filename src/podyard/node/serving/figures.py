@@ -18,6 +18,8 @@ from podyard.errors import PodyardError
 from podyard.metrics import CONTENT_TYPE, text
 from podyard.model.metric import Metric
 from podyard.node.agent import Agent
+from podyard.node.disks import DiskUsage
+from podyard.node.serving.cadvisor import cadvisor_metrics
 from podyard.node.serving.pods import NodePods
 from podyard.node.serving.summary import resource_metrics, summary
 from podyard.node.usage import UsageReader
@@ -27,24 +29,34 @@ logger = logging.getLogger(__name__)
 
 
 class Figures:
-    """``/stats/summary``, ``/metrics/resource`` and ``/metrics``."""
+    """``/stats/summary``, ``/metrics/resource``, ``/metrics/cadvisor`` and ``/metrics``."""
 
-    def __init__(self, client: Client, agent: Agent, pods: NodePods, pod_root: Path, node: str) -> None:
+    def __init__(
+        self, client: Client, agent: Agent, pods: NodePods, *, disks: DiskUsage, pod_root: Path, node: str
+    ) -> None:
+        self._client = client
         self._agent = agent
         self._pods = pods
         self._node = node
         self._usage = UsageReader(client, pod_root)
+        self._disks = disks
 
     async def summary(self, request: web.Request) -> web.Response:
         """Usage of the machine and of each Pod."""
         usage, views = await asyncio.gather(self._usage.read(), self._pods.views())
-        return web.json_response(summary(usage, views, self._node))
+        return web.json_response(summary(usage, views, await self._disks.read(views), self._node))
 
     async def resource(self, request: web.Request) -> web.Response:
         """The part of it that schedulers and autoscalers go by."""
         usage = await self._usage.read()
         views = [] if usage.failure else await self._pods.views()
         return _exposed(resource_metrics(usage, views))
+
+    async def cadvisor(self, request: web.Request) -> web.Response:
+        """What the runtime counts itself. Unimplemented where it has no such metrics."""
+        runtime = self._client.runtime
+        descriptors, pods = await asyncio.gather(runtime.list_metric_descriptors(), runtime.list_pod_sandbox_metrics())
+        return _exposed(cadvisor_metrics(descriptors, pods))
 
     async def metrics(self, request: web.Request) -> web.Response:
         """What the agent tells of itself; of the Pods only while the runtime can be asked."""

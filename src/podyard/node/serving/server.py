@@ -27,6 +27,7 @@ from podyard.errors import (
     Unimplemented,
 )
 from podyard.node.agent import Agent
+from podyard.node.disks import DiskUsage
 from podyard.node.kube import KubeClient
 from podyard.node.serving.auth import Forbidden, Gate, Unauthenticated
 from podyard.node.serving.figures import Figures
@@ -100,7 +101,8 @@ async def serving(api: NodeApi, settings: Serving, addresses: Sequence[str]) -> 
     """
     context = await asyncio.to_thread(_context, settings, addresses)
     app = web.Application(middlewares=[_door(Gate(api.kube, api.node), anonymous_health=settings.anonymous_health)])
-    app.add_routes(_routes(api))
+    disks = DiskUsage(api.engine)
+    app.add_routes(_routes(api, disks))
     # What follows a log or waits for a command ends with whoever asked for it.
     runner = web.AppRunner(
         app,
@@ -121,6 +123,7 @@ async def serving(api: NodeApi, settings: Serving, addresses: Sequence[str]) -> 
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
+        await disks.close()
 
 
 def _context(settings: Serving, addresses: Sequence[str]) -> ssl.SSLContext:
@@ -141,10 +144,10 @@ def _own(address: str) -> list[str]:
         return []
 
 
-def _routes(api: NodeApi) -> list[web.RouteDef]:
+def _routes(api: NodeApi, disks: DiskUsage) -> list[web.RouteDef]:
     pods = NodePods(api.engine, api.agent)
     streams = Streams(api.client, pods)
-    figures = Figures(api.client, api.agent, pods, api.pod_root, api.node)
+    figures = Figures(api.client, api.agent, pods, disks=disks, pod_root=api.pod_root, node=api.node)
 
     async def everything(request: web.Request) -> web.Response:
         return web.json_response(await pods.everything())
@@ -161,6 +164,7 @@ def _routes(api: NodeApi) -> list[web.RouteDef]:
         ("GET", "/stats/summary", figures.summary),
         ("GET", "/metrics", figures.metrics),
         ("GET", "/metrics/resource", figures.resource),
+        ("GET", "/metrics/cadvisor", figures.cadvisor),
         *(("POST", f"/run{path}", streams.run) for path in _CONTAINERS),
     ]
     for method in ("GET", "POST"):

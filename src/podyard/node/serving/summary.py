@@ -10,19 +10,25 @@ from typing import Any
 
 from podyard.cri import api
 from podyard.model.metric import Metric
+from podyard.node.disks import Measured, PodDisk
 from podyard.node.filesystem import FileSystem
 from podyard.node.times import rfc3339
-from podyard.node.usage import Usage
+from podyard.node.usage import Interface, Usage
 from podyard.pods import ContainerView, PodView
 
 _SECOND = 10**9
 
 
-def summary(usage: Usage, views: Sequence[PodView], node: str) -> dict[str, Any]:
-    """A Summary. ``views``: the node's Pods; what the runtime tells of others is left out."""
+def summary(usage: Usage, views: Sequence[PodView], disks: Mapping[str, PodDisk], node: str) -> dict[str, Any]:
+    """A Summary. ``views``: the node's Pods; what the runtime tells of others is left out. ``disks``: by uid, what is
+    known of their volumes and logs."""
     machine, at = usage.machine, rfc3339(usage.machine.time)
     known = {view.uid: view for view in views}
-    pods = [_pod(one, known[one.attributes.metadata.uid]) for one in _told(usage, known)]
+    pods = [
+        _pod(one, known[uid], disks.get(uid), usage.node_fs)
+        for one in _told(usage, known)
+        if (uid := one.attributes.metadata.uid)
+    ]
     images = {} if usage.image_fs is None else {**_disk(usage.image_fs, at), "usedBytes": usage.image_bytes}
     return {
         "node": {
@@ -37,6 +43,7 @@ def summary(usage: Usage, views: Sequence[PodView], node: str) -> dict[str, Any]
                 "workingSetBytes": machine.working_set,
             },
             "swap": {"time": at, "swapUsageBytes": machine.swap_used},
+            **_network(usage.interfaces, at),
             "fs": _disk(usage.node_fs, at),
             "runtime": {"imageFs": images},
         },
@@ -69,6 +76,7 @@ def resource_metrics(usage: Usage, views: Sequence[PodView]) -> Iterator[Metric]
             stamp = pod.linux.memory.timestamp // 10**6
             used = pod.linux.memory.working_set_bytes.value
             yield _memory("pod_memory_working_set_bytes", "Memory of a Pod in use.", used, stamp, *_labels(view))
+    yield _memory("node_swap_usage_bytes", "Swap of the machine in use.", machine.swap_used, now)
     yield Metric("resource_scrape_error", "gauge", "1 if nothing is known of the Pods.", float(bool(usage.failure)))
 
 
@@ -83,6 +91,11 @@ def _of_containers(found: Sequence[tuple[api.ContainerStats, PodView, ContainerV
             used, stamp = stats.memory.working_set_bytes.value, stats.memory.timestamp // 10**6
             text = "Memory of a container in use."
             yield _memory("container_memory_working_set_bytes", text, used, stamp, *_labels(pod, one.name))
+    for stats, pod, one in found:
+        if stats.HasField("swap"):
+            used, stamp = stats.swap.swap_usage_bytes.value, stats.swap.timestamp // 10**6
+            text = "Swap of a container in use."
+            yield _memory("container_swap_usage_bytes", text, used, stamp, *_labels(pod, one.name))
     for _, pod, one in found:
         text = "When a container was started, in seconds since 1970."
         yield Metric("container_start_time_seconds", "gauge", text, one.started_at / _SECOND, _labels(pod, one.name))
@@ -97,12 +110,30 @@ def _told(usage: Usage, known: Mapping[str, PodView]) -> list[api.PodSandboxStat
     ]
 
 
-def _pod(stats: api.PodSandboxStats, view: PodView) -> dict[str, Any]:
+def _network(interfaces: Sequence[Interface], at: str) -> dict[str, Any]:
+    """The interface of the default route, and all of them."""
+    told = [
+        {
+            "name": one.name,
+            "rxBytes": one.rx_bytes,
+            "rxErrors": one.rx_errors,
+            "txBytes": one.tx_bytes,
+            "txErrors": one.tx_errors,
+        }
+        for one in sorted(interfaces, key=lambda one: not one.default)
+    ]
+    default = told[0] if interfaces and any(one.default for one in interfaces) else {}
+    return {"network": {"time": at, **default, "interfaces": told}} if told else {}
+
+
+def _pod(stats: api.PodSandboxStats, view: PodView, disk: PodDisk | None, node_fs: FileSystem) -> dict[str, Any]:
     linux = stats.linux
     found: dict[str, Any] = {
         "podRef": {"name": view.name, "namespace": view.namespace, "uid": view.uid},
         "startTime": rfc3339(view.created_at / _SECOND),
-        "containers": [_container(one, seen) for one in linux.containers if (seen := _view_of(one, view)) is not None],
+        "containers": [
+            _container(one, seen, disk) for one in linux.containers if (seen := _view_of(one, view)) is not None
+        ],
         **_used(linux),
     }
     if linux.HasField("network"):
@@ -114,10 +145,31 @@ def _pod(stats: api.PodSandboxStats, view: PodView) -> dict[str, Any]:
         }
     if linux.HasField("process"):
         found["process_stats"] = {"process_count": linux.process.process_count.value}
+    if disk is not None:
+        at = rfc3339(disk.time)
+        found["volume"] = [{**_measured(one, at), "name": name} for name, one in disk.volumes.items()]
+        found["ephemeral-storage"] = _ephemeral(linux, disk, node_fs)
     return found
 
 
-def _container(stats: api.ContainerStats, view: ContainerView) -> dict[str, Any]:
+def _ephemeral(linux: api.LinuxPodSandboxStats, disk: PodDisk, node_fs: FileSystem) -> dict[str, Any]:
+    """What the Pod takes of the node's disk: writable layers, logs, and volumes but for those in memory."""
+    there = [one.used for one in (*disk.volumes.values(), *disk.logs.values()) if _is_on(one, node_fs)]
+    layers = [one.writable_layer for one in linux.containers]
+    size = sum(one.size for one in there) + sum(one.used_bytes.value for one in layers)
+    inodes = sum(one.inodes for one in there) + sum(one.inodes_used.value for one in layers)
+    return {**_disk(node_fs, rfc3339(disk.time)), "usedBytes": size, "inodesUsed": inodes}
+
+
+def _is_on(one: Measured, node_fs: FileSystem) -> bool:
+    return one.file_system.device == node_fs.device
+
+
+def _measured(one: Measured, at: str) -> dict[str, Any]:
+    return {**_disk(one.file_system, at), "usedBytes": one.used.size, "inodesUsed": one.used.inodes}
+
+
+def _container(stats: api.ContainerStats, view: ContainerView, disk: PodDisk | None) -> dict[str, Any]:
     found = {"name": view.name, "startTime": rfc3339(view.started_at / _SECOND), **_used(stats)}
     if stats.HasField("swap"):
         found["swap"] = _present(
@@ -125,6 +177,8 @@ def _container(stats: api.ContainerStats, view: ContainerView) -> dict[str, Any]
         )
     if stats.HasField("writable_layer"):
         found["rootfs"] = _present(stats.writable_layer, {"usedBytes": "used_bytes", "inodesUsed": "inodes_used"})
+    if disk is not None and view.name in disk.logs:
+        found["logs"] = _measured(disk.logs[view.name], rfc3339(disk.time))
     return found
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from podyard.cri import api
 from podyard.metrics import text
+from podyard.node.disks import Measured, PodDisk
 from podyard.node.filesystem import FileSystem
 from podyard.node.serving.summary import resource_metrics, summary
-from podyard.node.usage import MachineReading, Usage, by_pod, read_machine_usage
+from podyard.node.usage import Interface, MachineReading, Usage, by_pod, read_interfaces, read_machine_usage
 from podyard.pods import ContainerView, PodView
+from podyard.pods.usage import TreeUsage
 
 MACHINE = MachineReading(
-    time=2000.5, started=1000.0, cpu=5 * 10**9, memory_total=1000, memory_used=700, working_set=600, swap_used=0
+    time=2000.5, started=1000.0, cpu=5 * 10**9, memory_total=1000, memory_used=700, working_set=600, swap_used=12
 )
 DISK = FileSystem(capacity=100, available=40, inodes=10, inodes_free=7)
 AT = 1_999_000_000_000
@@ -60,6 +63,7 @@ def stats(name: str) -> api.ContainerStats:
             usage_nano_cores=api.UInt64Value(value=7),
         ),
         memory=api.MemoryUsage(timestamp=AT, working_set_bytes=api.UInt64Value(value=33)),
+        swap=api.SwapUsage(timestamp=AT, swap_usage_bytes=api.UInt64Value(value=11)),
     )
 
 
@@ -86,7 +90,7 @@ def usage(*pods: api.PodSandboxStats, failure: str = "") -> Usage:
 
 
 def test_a_summary_has_the_machine_and_its_own_pods() -> None:
-    found = summary(usage(sandbox(), sandbox(uid="other"), sandbox(id="older")), [VIEW], "n")
+    found = summary(usage(sandbox(), sandbox(uid="other"), sandbox(id="older")), [VIEW], {}, "n")
     node = found["node"]
     assert (node["nodeName"], node["startTime"]) == ("n", "1970-01-01T00:16:40Z")
     assert node["cpu"] == {"time": "1970-01-01T00:33:20Z", "usageCoreNanoSeconds": 5 * 10**9}
@@ -115,18 +119,74 @@ def test_resource_metrics_have_the_time_of_their_measurement() -> None:
     assert lines == [
         'container_cpu_usage_seconds_total{container="main",namespace="ns",pod="web"} 1.5 1999000',
         'container_memory_working_set_bytes{container="main",namespace="ns",pod="web"} 33 1999000',
+        'container_swap_usage_bytes{container="main",namespace="ns",pod="web"} 11 1999000',
         'container_start_time_seconds{container="main",namespace="ns",pod="web"} 1500',
         "node_cpu_usage_seconds_total 5 2000500",
         "node_memory_working_set_bytes 600 2000500",
         'pod_cpu_usage_seconds_total{namespace="ns",pod="web"} 2 1999000',
         'pod_memory_working_set_bytes{namespace="ns",pod="web"} 44 1999000',
+        "node_swap_usage_bytes 12 2000500",
         "resource_scrape_error 0",
     ]
 
 
+def test_a_summary_has_the_machines_network() -> None:
+    def one(name: str, **more: bool) -> Interface:
+        return Interface(name=name, rx_bytes=1, rx_errors=2, tx_bytes=3, tx_errors=4, **more)
+
+    amounts = {"rxBytes": 1, "rxErrors": 2, "txBytes": 3, "txErrors": 4}
+    found = replace(usage(), interfaces=[one("br0"), one("eth0", default=True)])
+    assert summary(found, [], {}, "n")["node"]["network"] == {
+        "time": "1970-01-01T00:33:20Z",
+        "name": "eth0",
+        **amounts,
+        "interfaces": [{"name": "eth0", **amounts}, {"name": "br0", **amounts}],
+    }
+    alone = summary(replace(found, interfaces=[one("br0")]), [], {}, "n")["node"]["network"]
+    assert alone.keys() == {"time", "interfaces"}
+    assert "network" not in summary(usage(), [], {}, "n")["node"]
+
+
+def test_a_summary_has_what_a_pod_takes_of_the_disk() -> None:
+    pod = sandbox()
+    pod.linux.containers[0].writable_layer.used_bytes.value = 5
+    disk = PodDisk(
+        time=1900.0,
+        volumes={
+            "data": Measured(used=TreeUsage(30, 3), file_system=DISK),
+            "fast": Measured(used=TreeUsage(7, 1), file_system=replace(DISK, device=9, capacity=50)),
+        },
+        logs={"main": Measured(used=TreeUsage(2, 1), file_system=DISK)},
+    )
+    (found,) = summary(usage(pod), [VIEW], {"u": disk}, "n")["pods"]
+    data, fast = found["volume"]
+    assert (data["name"], data["usedBytes"], data["inodesUsed"], data["capacityBytes"]) == ("data", 30, 3, 100)
+    assert (fast["name"], fast["usedBytes"], fast["capacityBytes"]) == ("fast", 7, 50)
+    whole = found["ephemeral-storage"]
+    assert (whole["usedBytes"], whole["inodesUsed"], whole["availableBytes"]) == (37, 4, 40)
+    assert whole["time"] == "1970-01-01T00:31:40Z"
+    assert found["containers"][0]["logs"]["usedBytes"] == 2
+
+
+def test_interfaces_are_read(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    counters = " 10 1 2 0 0 0 0 0 30 1 4 0 0 0 0 0"
+    names = ("lo", "veth1234", "eth0", "br0")
+    (tmp_path / "net/dev").write_text("a\nb\n" + "".join(f"  {name}:{counters}\n" for name in names))
+    lines = [
+        "Iface Destination",
+        "eth0 00000000 010200C0 0003 0 0 0 00000000 0 0 0",
+        "br0 0000800A 0 1 0 0 0 0000FFFF 0 0 0",
+    ]
+    (tmp_path / "net/route").write_text("\n".join(lines))
+    eth0, br0 = read_interfaces(tmp_path)
+    assert eth0 == Interface(name="eth0", rx_bytes=10, rx_errors=2, tx_bytes=30, tx_errors=4, default=True)
+    assert (br0.name, br0.default) == ("br0", False)
+
+
 def test_a_runtime_that_is_away_is_told() -> None:
     assert text(resource_metrics(usage(failure="away"), [])).endswith("\nresource_scrape_error 1\n")
-    assert summary(usage(failure="away"), [], "n")["pods"] == []
+    assert summary(usage(failure="away"), [], {}, "n")["pods"] == []
 
 
 def test_pods_are_put_together_of_their_containers() -> None:
@@ -134,7 +194,7 @@ def test_pods_are_put_together_of_their_containers() -> None:
     assert (pod.attributes.metadata.uid, len(pod.linux.containers)) == ("u", 2)
     assert pod.linux.cpu.usage_core_nano_seconds.value == 3_000_000_000
     assert (pod.linux.memory.timestamp, pod.linux.memory.working_set_bytes.value) == (AT, 66)
-    assert len(summary(usage(pod), [VIEW], "n")["pods"]) == 1
+    assert len(summary(usage(pod), [VIEW], {}, "n")["pods"]) == 1
 
 
 def test_the_machine_is_read(tmp_path: Path) -> None:
