@@ -114,6 +114,10 @@ async def test_the_nodes_api(
         api = Api(port, kit.folder / "node.pem", session)
         await who_may_do_what(api)
         await pods_and_figures(api)
+        status, text = await api.get("/metrics/cadvisor", "metrics-token")
+        # Debian's containerd has no such metrics.
+        assert status == (200 if kit.runtime == "podyard" else 501), text
+        assert ('container="main"' in text) == (status == 200)
         await logs(api)
         monkeypatch.setattr(dial, "unverified", lambda: certified(authority, tmp_path, api.trust))
         for transport in ("spdy", "websocket"):
