@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from podyard.manifest.model import Container, Pod
+from podyard.manifest.model import Container, Pod, plain
 from podyard.manifest.translate import kind_of
-from podyard.manifest.translate.resources import qos_class
+from podyard.manifest.translate.resources import qos_class, requests_of
 from podyard.node.times import rfc3339
 from podyard.pods import Board, ContainerView, PodView, Waiting
 from podyard.pods.restarts import starts_again
@@ -123,9 +123,20 @@ def _container(record: Record, container: Container) -> _Known:
         "image": container.image,
         "imageID": found.image_ref if found is not None else "",
     }
+    if running:
+        status |= _resources(record, container)
     if found is not None:
         status["containerID"] = record.id_of(found)
     return _Known(container, status, kind, started, ready)
+
+
+def _resources(record: Record, container: Container) -> dict[str, Any]:
+    """What the node has set aside for a container, and what it has been given: not the same while that changes
+    (Kubernetes documentation, "Resize CPU and Memory Resources assigned to Containers")."""
+    allocated = {name: str(amount) for name, amount in requests_of(container).items()}
+    given = record.board.resources.get(container.name)
+    told = plain(given) if given is not None else {}
+    return ({"allocatedResources": allocated} if allocated else {}) | ({"resources": told} if told else {})
 
 
 def _states(
@@ -184,7 +195,7 @@ def _last_phase(mains: Sequence[_Known]) -> str:
 def _conditions(
     record: Record, phase: str, inits: Sequence[_Known], mains: Sequence[_Known], *, now: float
 ) -> list[dict[str, Any]]:
-    """One for each of ``CONDITIONS``, and one more where the Pod was ended for others' sake."""
+    """One for each of ``CONDITIONS``, those that say what was done to the Pod where it was."""
     view = record.view
     begun = any(one.has_run for one in mains)
     lacking = [one for one in inits if not (one.ready if one.kind == "init" else one.started)]
@@ -207,8 +218,22 @@ def _conditions(
     if view is not None and view.verdict and view.verdict.disruption:
         ended = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}
         made.append({**ended, "message": view.verdict.message})
+    if (resize := _resize(record)) is not None:
+        made.append(resize)
     before = {one["type"]: one for one in record.before.get("conditions", [])}
     return [_dated(one, before.get(one["type"]), now) for one in made]
+
+
+def _resize(record: Record) -> dict[str, Any] | None:
+    """The condition of a Pod whose containers are given other resources, or were."""
+    kind = "PodResizeInProgress"
+    running = record.board.resizing
+    if not running:
+        had = any(one["type"] == kind for one in record.before.get("conditions", []))
+        return {"type": kind, "status": "False"} if had else None
+    failures = [f"{name}: {error}" for name, error in running.items() if error]
+    failed = {"reason": "Error", "message": "; ".join(failures)} if failures else {}
+    return {"type": kind, "status": "True", **failed}
 
 
 def _condition(kind: str, reason: str, word: str, lacking: Iterable[_Known]) -> dict[str, Any]:

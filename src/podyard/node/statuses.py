@@ -75,7 +75,8 @@ class Statuses:
 
 def _answers(board: Board) -> tuple[object, ...]:
     """What a board says now."""
-    return dict(board.waiting), frozenset(board.started), frozenset(board.ready)
+    known = (dict(board.waiting), dict(board.resources), dict(board.resizing))
+    return (*known, frozenset(board.started), frozenset(board.ready))
 
 
 def _newest(views: list[PodView], worker: Worker) -> PodView | None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from podyard.errors import PodyardError
+from podyard.manifest.model import Resources
 
 _WHILE_WAITING = {"": "CrashLoopBackOff", "ErrImagePull": "ImagePullBackOff"}
 
@@ -32,6 +33,11 @@ class Board:
 
     unhealthy: set[str] = field(default_factory=set)
     """Ids of containers that are stopped because a probe failed: they are started again even if they end well."""
+
+    resources: dict[str, Resources] = field(default_factory=dict)
+    """What running containers have been given, by name."""
+    resizing: dict[str, str] = field(default_factory=dict)
+    """Containers that are to be given something else: why that failed, "" while it is done. By name."""
 
     @contextmanager
     def reason(self, name: str, reason: str) -> Iterator[None]:

@@ -43,17 +43,25 @@ class Changes:
         path = self._launcher.folder.resources(container.name, running.metadata.attempt)
         given = await asyncio.to_thread(_read, path)
         changed = running.annotations.get(CONTAINER_HASH) != container_hash(container)
-        if (text == given and not changed) or self._refused.get(running.id) == text:
+        board = self._launcher.board
+        if text == given and not changed:
+            board.resources[container.name] = container.resources
+            board.resizing.pop(container.name, None)
+            return
+        if self._refused.get(running.id) == text:
             return
         try:
             if changed or (given is not None and _asks_for_restart(container, given, wanted)):
                 await self._stop(container, running.id)
             else:
+                board.resizing[container.name] = ""
                 with self._steps.step("changing the resources of", container.name):
                     await self._client.runtime.update_container_resources(running.id, wanted)
                     await asyncio.to_thread(path.write_bytes, text)
-        except PodyardError:
+        except PodyardError as error:
             self._refused[running.id] = text  # the step has told it
+            if container.name in board.resizing:
+                board.resizing[container.name] = str(error)
 
     async def _stop(self, container: Container, container_id: str) -> None:
         self._launcher.board.unhealthy.add(container_id)

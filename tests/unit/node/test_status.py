@@ -8,7 +8,8 @@ from typing import Any, Literal
 import pytest
 
 from podyard.manifest import parse
-from podyard.manifest.model import Pod
+from podyard.manifest.model import Pod, Resources
+from podyard.manifest.quantity import Quantity
 from podyard.node.status import Record, pod_status
 from podyard.pods import Board, ContainerView, PodView, Waiting
 from podyard.pods.verdict import Verdict
@@ -256,6 +257,34 @@ def test_a_pod_that_was_ended_for_others_sake_says_so_even_when_its_containers_a
     )
     ended = status["containerStatuses"][1]["state"]["terminated"]
     assert (ended["reason"], ended["exitCode"]) == ("ContainerStatusUnknown", 137)
+
+
+def test_what_containers_have_been_given_and_what_they_are_to_have() -> None:
+    text = b"""
+apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  containers:
+  - {name: a, image: 'x:1', resources: {requests: {cpu: 100m}, limits: {memory: 2Mi}}}
+  - {name: b, image: 'x:1'}
+"""
+    (pod,) = parse(text, "web.yaml").pods
+    earlier = Resources(limits={"memory": Quantity.parse("1Mi")})
+    board = Board(resources={"a": earlier, "b": Resources()}, resizing={"a": ""})
+    status = status_of(pod, RUN_A, RUN_B, board=board)
+    first, second = status["containerStatuses"]
+    assert first["allocatedResources"] == {"cpu": "100m", "memory": str(2 << 20)}
+    assert first["resources"] == {"limits": {"memory": str(1 << 20)}}
+    assert not {"allocatedResources", "resources"} & second.keys()
+    assert conditions(status)["PodResizeInProgress"] == "True"
+    board.resizing["a"] = "too much"
+    last = status_of(pod, RUN_A, RUN_B, board=board)["conditions"][-1]
+    assert (last["reason"], last["message"]) == ("Error", "a: too much")
+    board.resizing.clear()
+    assert "PodResizeInProgress" not in conditions(status_of(pod, RUN_A, RUN_B, board=board))
+    after = status_of(pod, RUN_A, RUN_B, board=board, before=status)
+    assert conditions(after)["PodResizeInProgress"] == "False"
 
 
 def test_addresses_are_those_of_a_sandbox_that_lives() -> None:

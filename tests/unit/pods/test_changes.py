@@ -27,9 +27,11 @@ async def until(what: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def kept(engine: PodEngine, pod: Pod, events: list[PodEvent] | None = None) -> AsyncIterator[None]:
+async def kept(
+    engine: PodEngine, pod: Pod, events: list[PodEvent] | None = None, board: Board | None = None
+) -> AsyncIterator[None]:
     tell = (lambda event: None) if events is None else events.append
-    task = asyncio.create_task(engine.keep(pod, owned=lambda view: True, board=Board(), on_event=tell))
+    task = asyncio.create_task(engine.keep(pod, owned=lambda view: True, board=board or Board(), on_event=tell))
     try:
         yield
         assert not task.done(), task.result()
@@ -153,3 +155,22 @@ async def test_an_ephemeral_container_joins_and_is_never_started_again(
         ("main", "container", "running"),
         ("debug", "ephemeral", "exited"),
     ]
+
+
+async def test_the_board_says_what_containers_have_been_given(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    before, after = make_pod(containers=SIZED.format("64Mi", "")), make_pod(containers=SIZED.format("128Mi", ""))
+    board = Board()
+    async with kept(engine, before, board=board):
+        await until(lambda: board.resources)
+    assert board.resources == {"main": before.container("main").resources}
+    runtime.fails["UpdateContainerResources main"] = InvalidArgument("too much")
+    async with kept(engine, after, board=board):
+        await until(lambda: board.resizing.get("main"))
+    assert board.resources == {"main": before.container("main").resources}
+    assert "too much" in board.resizing["main"]
+    runtime.fails.clear()
+    async with kept(engine, after, board=board):
+        await until(lambda: not board.resizing)
+    assert board.resources == {"main": after.container("main").resources}
