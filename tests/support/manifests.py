@@ -13,6 +13,7 @@ HOST = HostFacts(
     ips=("192.0.2.7", "2001:db8::7"),
     cpus=4,
     memory=8 << 30,
+    storage=64 << 30,
     resolv_conf="# x\nnameserver 192.0.2.53\nsearch a.example\nsearch b.example c.example\noptions ndots:2 rotate\n",
     hosts="127.0.0.1 localhost node-1",
 )

@@ -319,7 +319,7 @@ class PodEngine:
         await asyncio.to_thread(self.folders.announce_stop, pod.namespace, pod.name, pod.uid)
 
     async def _launcher(self, pod: Pod, uid: str, steps: Steps, board: Board | None = None) -> Launcher:
-        host = dataclasses.replace(await asyncio.to_thread(read_host), cluster_dns=self._dns)
+        host = dataclasses.replace(await in_thread(read_host, self.folders.root), cluster_dns=self._dns)
         pod = replace(pod, metadata=replace(pod.metadata, uid=uid))
         folder = self.folders.of(pod.metadata.namespace, pod.metadata.name, uid)
         users = None if pod.spec.host_users else await asyncio.to_thread(first_id, self.folders.root, folder)

@@ -13,7 +13,10 @@ from podyard.pods import host
 
 
 def test_the_facts_are_this_nodes() -> None:
-    facts = host.read_host()
+    facts = host.read_host(Path("/proc"))
+    assert facts.storage == 0
+    disk = os.statvfs("/")
+    assert host.read_host().storage == disk.f_blocks * disk.f_frsize
     assert facts.name == socket.gethostname()
     assert facts.cpus == os.cpu_count()
     assert f"MemTotal:{facts.memory // 1024:>15} kB" in Path("/proc/meminfo").read_text()

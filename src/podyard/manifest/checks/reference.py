@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from podyard.manifest.decode import NOT_SUPPORTED
 from podyard.manifest.model import FieldRef, Pod, ResourceFieldRef
 from podyard.manifest.names import key_fault, subdomain_fault
 from podyard.manifest.problems import Problem
@@ -21,8 +20,7 @@ ENVIRONMENT_FIELDS = FIELDS | {
 }
 VOLUME_FIELDS = FIELDS | {"metadata.labels", "metadata.annotations"}
 MAP_FIELD = re.compile(r"metadata\.(labels|annotations)\['([^']*)'\]")
-_RESOURCE = re.compile(r"(limits|requests)\.(cpu|memory|hugepages-.+)")
-_STORAGE = re.compile(r"(limits|requests)\.ephemeral-storage")
+_RESOURCE = re.compile(r"(limits|requests)\.(cpu|memory|ephemeral-storage|hugepages-.+)")
 
 
 def check_field(field: FieldRef, known: frozenset[str], path: str) -> Iterator[Problem]:
@@ -41,10 +39,8 @@ def check_field(field: FieldRef, known: frozenset[str], path: str) -> Iterator[P
 
 def check_resource(pod: Pod, resource: ResourceFieldRef, path: str) -> Iterator[Problem]:
     """Faults of a reference to a container's resource."""
-    if _STORAGE.fullmatch(resource.resource):
-        yield Problem(0, f"{path}.resource", NOT_SUPPORTED, unsupported=True)
-    elif not _RESOURCE.fullmatch(resource.resource):
-        text = f"{resource.resource!r} is not limits or requests of cpu, memory or hugepages-SIZE"
+    if not _RESOURCE.fullmatch(resource.resource):
+        text = f"{resource.resource!r} is not limits or requests of cpu, memory, ephemeral-storage or hugepages-SIZE"
         yield Problem(0, f"{path}.resource", text)
     names = {container.name for container in pod.all_containers()}
     if resource.container_name and resource.container_name not in names:

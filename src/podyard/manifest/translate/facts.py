@@ -25,6 +25,8 @@ class HostFacts:
     cpus: int
     memory: int
     """Bytes."""
+    storage: int = 0
+    """Bytes of the file system that holds Pods' files."""
     resolv_conf: str
     """The text of the resolver configuration that pods get, resolv.conf(5)."""
     hosts: str

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from podyard.manifest.checks.reference import MAP_FIELD
+from podyard.manifest.checks.resources import STORAGE
 from podyard.manifest.model import Container, FieldRef, Pod, ResourceFieldRef
 from podyard.manifest.translate.facts import HostFacts
 from podyard.manifest.translate.resources import requests_of
@@ -53,10 +54,9 @@ def resource_value(container: Container, source: ResourceFieldRef, host: HostFac
     amounts = container.resources.limits if which == "limits" else requests_of(container)
     if name in amounts:
         amount = amounts[name].amount
-    elif which == "limits" and name in ("cpu", "memory"):
-        amount = Fraction(host.cpus if name == "cpu" else host.memory)
     else:
-        amount = Fraction(0)
+        node = {"cpu": host.cpus, "memory": host.memory, STORAGE: host.storage} if which == "limits" else {}
+        amount = Fraction(node.get(name, 0))
     divisor = source.divisor.amount if source.divisor is not None and source.divisor.amount else Fraction(1)
     return str(math.ceil(amount / divisor))
 

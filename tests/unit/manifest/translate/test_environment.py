@@ -69,6 +69,8 @@ def test_variables_see_those_before_them_and_commands_see_all(make_pod: MakePod)
         ("resourceFieldRef: {resource: limits.cpu}", "1"),
         ("resourceFieldRef: {resource: limits.cpu, divisor: 1m}", "500"),
         ("resourceFieldRef: {resource: limits.memory, divisor: 1Mi}", "8192"),
+        ("resourceFieldRef: {resource: limits.ephemeral-storage, divisor: 1Gi}", "64"),
+        ("resourceFieldRef: {resource: requests.ephemeral-storage}", "0"),
         ("resourceFieldRef: {resource: requests.cpu, divisor: 1m}", "500"),
         ("resourceFieldRef: {resource: requests.memory}", "0"),
         ("resourceFieldRef: {resource: limits.hugepages-2Mi}", "0"),
