@@ -7,10 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from podyard import __version__
+from podyard.cri import api
 from podyard.node.housekeeping.thresholds import HARD, Threshold, parse_hard, reserved
 from podyard.node.machine import Machine
 from podyard.node.times import rfc3339
 
+MAX_IMAGES = 50
+"""Images that are told, the largest ones: a kubelet's default, as the next two."""
+MAX_NAMES = 5
+"""Names of each of them."""
 MAX_PODS = 110
 """A kubelet's default."""
 
@@ -63,6 +68,10 @@ class NodeFacts:
     """Why the node is not ready; "" when it is."""
     pressures: Mapping[str, str]
     """What the machine runs out of, and by which figures: "MemoryPressure", "DiskPressure", "PIDPressure"."""
+    images: Sequence[api.Image] = ()
+    handlers: Sequence[api.RuntimeHandler] = ()
+    features: api.RuntimeFeatures | None = None
+    """What the runtime can do; None for one that does not say."""
 
 
 def node_object(settings: Settings, machine: Machine) -> dict[str, Any]:
@@ -83,6 +92,9 @@ def labels(settings: Settings, machine: Machine) -> dict[str, str]:
         "kubernetes.io/hostname": settings.name,
         "kubernetes.io/os": "linux",
         "kubernetes.io/arch": machine.architecture,
+        # Old names, which kubelets give their nodes still.
+        "beta.kubernetes.io/os": "linux",
+        "beta.kubernetes.io/arch": machine.architecture,
         **settings.labels,
     }
 
@@ -108,6 +120,11 @@ def node_status(settings: Settings, facts: NodeFacts, before: Mapping[str, Any],
             {"type": "Hostname", "address": settings.name},
         ],
         "conditions": conditions(facts, before, now),
+        "images": images(facts.images),
+        "runtimeHandlers": [_handler(one) for one in facts.handlers],
+        "features": {}
+        if facts.features is None
+        else {"supplementalGroupsPolicy": facts.features.supplemental_groups_policy},
         **({} if settings.port is None else {"daemonEndpoints": {"kubeletEndpoint": {"Port": settings.port}}}),
         "nodeInfo": {
             "machineID": machine.machine_id,
@@ -122,6 +139,21 @@ def node_status(settings: Settings, facts: NodeFacts, before: Mapping[str, Any],
             "architecture": machine.architecture,
         },
     }
+
+
+def images(found: Sequence[api.Image]) -> list[dict[str, Any]]:
+    """The images that are there, by which a scheduler prefers nodes. Those that have no name are left out."""
+    named = [(image.size, [*image.repo_digests, *image.repo_tags]) for image in found]
+    ordered = sorted(((size, names) for size, names in named if names), key=lambda one: (-one[0], one[1]))
+    return [{"names": names[:MAX_NAMES], "sizeBytes": size} for size, names in ordered[:MAX_IMAGES]]
+
+
+def _handler(found: api.RuntimeHandler) -> dict[str, Any]:
+    features = {
+        "recursiveReadOnlyMounts": found.features.recursive_read_only_mounts,
+        "userNamespaces": found.features.user_namespaces,
+    }
+    return {"name": found.name, "features": features}
 
 
 def conditions(facts: NodeFacts, before: Mapping[str, Any], now: float) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from podyard.client import Client
+from podyard.cri import api
 from podyard.errors import AlreadyExists, NotFound, PodyardError, translate
 from podyard.node.cluster import node_object
 from podyard.node.cluster.events import News
@@ -61,6 +62,8 @@ class Registration:
         self._told: dict[str, Any] = {}
         self._told_at = 0.0
         self._runtime = ""
+        self._status = api.StatusResponse()
+        self._images: list[api.Image] = []
 
     def news(self) -> None:
         """Look at the status at once."""
@@ -124,6 +127,8 @@ class Registration:
         with suppress(PodyardError):  # else what was known last; the trouble says that the runtime is away
             version = await self._client.runtime.version()
             self._runtime = f"{version.runtime_name}://{version.runtime_version}"
+            self._status = await self._client.runtime.status()
+            self._images = await self._client.images.list_images()
         try:
             disk = await asyncio.to_thread(file_system, self._pod_root)
         except OSError as error:
@@ -134,4 +139,7 @@ class Registration:
             runtime=self._runtime,
             trouble=self._trouble(),
             pressures=self._pressures(),
+            images=self._images,
+            handlers=sorted(self._status.runtime_handlers, key=lambda one: one.name),
+            features=self._status.features if self._status.HasField("features") else None,
         )

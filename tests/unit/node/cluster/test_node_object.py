@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from podyard.cri import api
 from podyard.errors import InvalidArgument
 from podyard.manifest.translate import ClusterDns
 from podyard.node.cluster import flags
@@ -39,6 +41,30 @@ def test_amounts_are_those_of_the_machine_less_what_it_needs_itself() -> None:
     assert status["allocatable"]["ephemeral-storage"] == f"{90 << 20}Ki"
     assert status["allocatable"]["hugepages-2Mi"] == f"{1 << 20}Ki"
     assert [one["address"] for one in status["addresses"]] == ["192.0.2.1", "192.0.2.2", "n"]
+
+
+def test_what_its_runtime_has_and_can() -> None:
+    images = [
+        api.Image(id="1", size=10, repo_tags=["small:1"]),
+        api.Image(id="2", size=30, repo_tags=["large:1", "large:2"], repo_digests=["large@sha256:1"] * 4),
+        api.Image(id="3", size=20),
+        *(api.Image(id=f"n{number}", size=1, repo_tags=[f"n:{number}"]) for number in range(100)),
+    ]
+    handler = api.RuntimeHandler(name="a", features=api.RuntimeHandlerFeatures(user_namespaces=True))
+    known = replace(
+        facts(), images=images, handlers=[handler], features=api.RuntimeFeatures(supplemental_groups_policy=True)
+    )
+    told = node_status(Settings(name="n"), known, {}, 0.0)
+    assert told["images"][:2] == [
+        {"names": [*["large@sha256:1"] * 4, "large:1"], "sizeBytes": 30},
+        {"names": ["small:1"], "sizeBytes": 10},
+    ]
+    assert len(told["images"]) == 50
+    assert told["runtimeHandlers"] == [
+        {"name": "a", "features": {"recursiveReadOnlyMounts": False, "userNamespaces": True}}
+    ]
+    assert told["features"] == {"supplementalGroupsPolicy": True}
+    assert node_status(Settings(name="n"), facts(), {}, 0.0)["features"] == {}
 
 
 def test_the_port_of_its_api_is_told_where_it_is_served() -> None:
