@@ -253,7 +253,8 @@ async def _(kit: Kit) -> None:
         contains(((await kit.process(container_id)) / "cgroup").read_text(), name, "cgroups of a container's process")
     finally:
         await kit.runtime.remove_pod_sandbox(sandbox_id)
-        for folder in Path("/sys/fs/cgroup").glob(f"**/{name}"):
+        top = Path("/sys/fs/cgroup")  # of version 2, or the folder of version 1's hierarchies
+        for folder in (top / name, *top.glob(f"*/{name}")):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
