@@ -51,7 +51,7 @@ def rejection(found: JsonObject, pod: Pod, node: NodeView, others: Iterable[Pod]
     return (
         _affinity(spec, node)
         or _taints(spec.get("tolerations") or (), node.taints)
-        or _resources(pod, node, taken)
+        or no_room(pod, node, taken)
         or _ports(pod, taken)
     )
 
@@ -112,7 +112,8 @@ def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, str]) -> bool:
     return bool(key) and operator == "Equal" and toleration.get("value", "") == taint.get("value", "")
 
 
-def _resources(pod: Pod, node: NodeView, others: Sequence[Pod]) -> Rejection | None:
+def no_room(pod: Pod, node: NodeView, others: Sequence[Pod]) -> Rejection | None:
+    """Of what there is too little for a Pod beside others; None where there is enough."""
     used: defaultdict[str, Fraction] = defaultdict(Fraction)
     for other in others:
         for name, amount in pod_requests(other).items():

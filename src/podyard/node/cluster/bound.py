@@ -10,6 +10,7 @@ from podyard.manifest.model import Pod
 from podyard.node.cluster.admission import NodeView, rejection
 from podyard.node.cluster.decode import Decoder
 from podyard.node.cluster.events import About, News
+from podyard.node.cluster.resizes import Resizes
 from podyard.node.kube import Reflector
 from podyard.node.kube.client import JsonObject
 from podyard.node.wanted import Ending, Rejection, Wanted
@@ -57,6 +58,7 @@ class BoundPods:
         self._tell = tell
         self._decoder = Decoder(self.origin, on_news)
         self._taken: set[str] = set()
+        self.resizes = Resizes()
         self._unread: dict[str, str] = {}
         """Why the newest version of a Pod that runs cannot be read, by uid."""
 
@@ -85,7 +87,8 @@ class BoundPods:
             elif pod is None or _has_ended(found) or not self._takes(found, pod, node, pods.values()):
                 left.add(name)
             else:
-                pods[name] = pod
+                pods[name] = self.resizes.sized(pod, node, self._own())
+        self.resizes.keep({pod.metadata.uid for pod in pods.values()})
         return Wanted(pods, ending=ending, left=frozenset(left))
 
     def _decode(self, found: JsonObject) -> Pod | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from podyard.errors import InvalidArgument, NotFound, PodyardError, Unavailable
@@ -12,6 +13,7 @@ from podyard.node.cluster.status_patch import status_patch
 from podyard.node.kube import Conflict, KubeClient, Reflector, paths
 from podyard.node.kube.client import JsonObject
 from podyard.node.statuses import Statuses
+from podyard.node.times import rfc3339
 from podyard.node.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -83,10 +85,24 @@ class Reports:
             return None
         if not is_mirror(found) and (worker.pod is None or worker.pod.metadata.uid != uid):
             return None  # another Pod of that name is still being removed
-        status = self._last.get(uid, worker.told)
+        status = self._with_resize(self._last.get(uid, worker.told), found)
         # A Pod that has ended stays so, whatever becomes of its containers.
         before = found.get("status", {}).get("phase")
         return status if is_mirror(found) or before not in ENDED or status["phase"] == before else None
+
+    def _with_resize(self, status: dict[str, Any], found: JsonObject) -> dict[str, Any]:
+        """The status, with a condition that says why the Pod has not what it asks for, or that it has."""
+        kind = "PodResizePending"
+        there = {one["type"]: one for one in found.get("status", {}).get("conditions") or ()}.get(kind)
+        pending = self._bound.resizes.pending.get(found["metadata"]["uid"])
+        if pending is None and there is None:
+            return status
+        told = {"type": kind, "status": "False"}
+        if pending is not None:
+            told |= {"status": "True", "reason": pending.reason, "message": pending.message}
+        same = there is not None and there["status"] == told["status"]
+        changed = there["lastTransitionTime"] if same and there is not None else rfc3339(time.time())
+        return {**status, "conditions": [*status["conditions"], {**told, "lastTransitionTime": changed}]}
 
     async def _end(self, name: str, found: JsonObject) -> None:
         metadata = found["metadata"]
