@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ class Board:
     ready: set[str] = field(default_factory=set)
     """Ids of containers whose readiness probe succeeded last."""
 
+    probed: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """How often a container, by its name, was probed: by the probe's kind, and "successful", "failed" or "unknown"."""
     unhealthy: set[str] = field(default_factory=set)
     """Ids of containers that are stopped because a probe failed: they are started again even if they end well."""
 

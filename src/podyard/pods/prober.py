@@ -128,7 +128,9 @@ class Prober:
             try:
                 failure = await actions.perform(action, container_id, container, probe.timeout_seconds)
             except PodyardError:
+                self._board.probed[container.name, kind, "unknown"] += 1
                 continue  # nobody could be asked, which says nothing of the container; as kubelets do
+            self._board.probed[container.name, kind, "failed" if failure else "successful"] += 1
             known = probing.result
             if not probing.answered(not failure):
                 continue

@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 
 class Figures:
-    """``/stats/summary``, ``/metrics/resource``, ``/metrics/cadvisor`` and ``/metrics``."""
+    """``/stats/summary``, ``/metrics/resource``, ``/metrics/cadvisor``, ``/metrics/probes`` and
+    ``/metrics``."""
 
     def __init__(
         self, client: Client, agent: Agent, pods: NodePods, *, disks: DiskUsage, pod_root: Path, node: str
@@ -58,6 +59,10 @@ class Figures:
         descriptors, pods = await asyncio.gather(runtime.list_metric_descriptors(), runtime.list_pod_sandbox_metrics())
         return _exposed(cadvisor_metrics(descriptors, pods))
 
+    async def probes(self, request: web.Request) -> web.Response:
+        """How often containers were probed, since the agent took their Pods on."""
+        return _exposed(probe_metrics(self._agent))
+
     async def metrics(self, request: web.Request) -> web.Response:
         """What the agent tells of itself; of the Pods only while the runtime can be asked."""
         try:
@@ -77,6 +82,25 @@ def agent_metrics(agent: Agent, views: Sequence[PodView] | None, node: str) -> I
     ready = 0 if agent.trouble else 1
     yield Metric("podyard_node_ready", "gauge", "Whether the runtime can be used.", ready)
     yield from _process()
+
+
+def probe_metrics(agent: Agent) -> Iterator[Metric]:
+    """What the probes of each container said, by a kubelet's names."""
+    text = "How often a container was probed, by what came of it."
+    for worker in list(agent.workers.values()):
+        pod = worker.pod
+        if pod is None:
+            continue
+        for (container, kind, result), count in sorted(worker.board.probed.items()):
+            labels = {
+                "container": container,
+                "namespace": pod.metadata.namespace,
+                "pod": pod.metadata.name,
+                "pod_uid": pod.metadata.uid,
+                "probe_type": kind.capitalize(),
+                "result": result,
+            }
+            yield Metric("prober_probe_total", "counter", text, count, tuple(labels.items()))
 
 
 def _of_pods(views: Sequence[PodView]) -> Iterator[Metric]:

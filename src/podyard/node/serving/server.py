@@ -165,6 +165,7 @@ def _routes(api: NodeApi, disks: DiskUsage) -> list[web.RouteDef]:
         ("GET", "/metrics", figures.metrics),
         ("GET", "/metrics/resource", figures.resource),
         ("GET", "/metrics/cadvisor", figures.cadvisor),
+        ("GET", "/metrics/probes", figures.probes),
         *(("POST", f"/run{path}", streams.run) for path in _CONTAINERS),
     ]
     for method in ("GET", "POST"):

@@ -101,6 +101,33 @@ async def test_metrics_are_told_while_the_runtime_is_away(
         assert "\nresource_scrape_error 1\n" in (await get(session, port, "/metrics/resource", trusted))[1]
 
 
+async def test_probes_are_counted(
+    node: Node, session: aiohttp.ClientSession, directory: Directory, until: Until
+) -> None:
+    directory.write("probed.yaml", PROBED)
+    await until(lambda: is_ready(node, "default/probed"))
+    async with serving(node.api, node.settings(), []) as port:
+        status, text = await get(session, port, "/metrics/probes", node.trust(node.authority))
+    labels = 'container="main",namespace="default",pod="probed",pod_uid="",probe_type="Readiness",result="successful"'
+    counted = [line for line in text.splitlines() if line.startswith(f"prober_probe_total{{{labels}}} ")]
+    assert (status, len(counted)) == (200, 1), text
+
+
+PROBED = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: probed}
+spec:
+  containers:
+  - {name: main, image: 'busybox:1', readinessProbe: {exec: {command: ['true']}}}
+"""
+
+
+def is_ready(node: Node, full_name: str) -> bool:
+    worker = node.api.agent.workers.get(full_name)
+    return worker is not None and bool(worker.board.ready)
+
+
 async def test_clients_authorities_are_read_again(node: Node, session: aiohttp.ClientSession) -> None:
     other = Authority()
     async with serving(node.api, node.settings(), []) as port:
