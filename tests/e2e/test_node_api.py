@@ -144,8 +144,12 @@ async def pods_and_figures(api: Api) -> None:
     assert [one["status"]["phase"] for one in json.loads(text)["items"]] == ["Running"], status
     (running,) = json.loads((await api.get("/runningpods/"))[1])["items"]
     assert [one["name"] for one in running["spec"]["containers"]] == ["main", "cat"]
-    summary = json.loads((await api.get("/stats/summary"))[1])
+    async with asyncio.timeout(WAIT_LIMIT):  # volumes are measured in the background
+        while "ephemeral-storage" not in (summary := json.loads((await api.get("/stats/summary"))[1]))["pods"][0]:
+            await asyncio.sleep(0.1)
     (web,) = summary["pods"]
+    assert all(one["logs"]["capacityBytes"] > 0 for one in web["containers"])
+    assert {"rxBytes", "txBytes"} <= summary["node"]["network"]["interfaces"][0].keys()
     assert summary["node"]["memory"]["workingSetBytes"] > 0
     assert (web["podRef"]["name"], {one["name"] for one in web["containers"]}) == ("web", {"main", "cat"})
     assert all(one["memory"]["workingSetBytes"] > 0 for one in web["containers"])
