@@ -16,7 +16,7 @@ from podyard.errors import AlreadyExists, FailedPrecondition, Internal, InvalidA
 from podyard.manifest.model import Pod
 from podyard.manifest.translate import ClusterDns, pod_hash
 from podyard.manifest.translate.labels import MANIFEST_HASH
-from podyard.pods import leftovers, removal
+from podyard.pods import removal
 from podyard.pods.board import Board
 from podyard.pods.deadline import until_deadline
 from podyard.pods.folders import Folders, PodFolder
@@ -180,14 +180,6 @@ class PodEngine:
             await in_thread(write_verdict, self.folder(view), verdict)
         if failures := await removal.stop_pod(self._client, view, verdict.grace, steps):
             raise removal.combined(failures)
-
-    async def tidy(self, view: PodView, *, hard: bool = False) -> None:
-        """Remove what the Pod's earlier attempts left, as ``leftovers.tidy`` says."""
-        await leftovers.tidy(self._client, self.folder(view), view, hard=hard)
-
-    async def remove_orphans(self) -> list[str]:
-        """Remove the files of Pods that are gone, as ``leftovers.remove_orphans`` says."""
-        return await leftovers.remove_orphans(self._client.endpoint, self.folders, self._inventory)
 
     def folder(self, view: PodView) -> PodFolder:
         """A Pod's directories. Raises InvalidArgument for one that podyard cannot have made."""

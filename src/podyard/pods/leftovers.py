@@ -9,9 +9,9 @@ from collections import Counter
 from podyard.client import Client
 from podyard.cri import api
 from podyard.pods.cleanup import discard_files
-from podyard.pods.folders import Folders, PodFolder
+from podyard.pods.engine import PodEngine
+from podyard.pods.folders import PodFolder
 from podyard.pods.host_mounts import remove_tree
-from podyard.pods.inventory import Inventory
 from podyard.pods.removal import remove_folder
 from podyard.pods.views import ContainerView, PodView
 
@@ -49,22 +49,23 @@ def _superfluous(view: PodView, kept: int) -> list[ContainerView]:
     return found
 
 
-async def remove_orphans(endpoint: str, folders: Folders, inventory: Inventory) -> list[str]:
+async def remove_orphans(client: Client, engine: PodEngine) -> list[str]:
     """Remove the files of the endpoint's Pods that are gone from it, and that nobody starts just now. Their names.
 
     Raises what the endpoint answers, and what removing raises.
     """
-    left = await asyncio.to_thread(folders.made_on, endpoint)
+    folders = engine.folders
+    left = await asyncio.to_thread(folders.made_on, client.endpoint)
     if not left:
         return []
-    known = {(view.namespace, view.name, view.uid) for view in await inventory.pods()}
+    known = {(view.namespace, view.name, view.uid) for view in await engine.list()}
     removed = []
     for namespace, name, uid in left:
         if (namespace, name, uid) in known:
             continue
         with folders.exclusive(namespace, name) as mine:
             # Somebody may have started it since the list was made.
-            if mine and uid not in [view.uid for view in await inventory.pods(name, namespace)]:
+            if mine and uid not in [view.uid for view in await engine.find(name, namespace)]:
                 await remove_folder(folders.of(namespace, name, uid))
                 removed.append(f"{namespace}/{name}")
     return removed

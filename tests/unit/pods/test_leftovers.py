@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from podyard.client import Client
 from podyard.cri import api
 from podyard.manifest.model import Pod
 from podyard.pods import PodEngine, PodView
 from podyard.pods.folders import Folders
+from podyard.pods.leftovers import remove_orphans, tidy
 from podyard.pods.verdict import Verdict
 
 MakePod = Callable[..., Pod]
@@ -24,6 +26,11 @@ def attempts(runtime: Any) -> list[int]:
 async def the_pod(engine: PodEngine) -> PodView:
     (view,) = await engine.find("web")
     return view
+
+
+async def tidied(client: Client, engine: PodEngine, *, hard: bool = False) -> None:
+    view = await the_pod(engine)
+    await tidy(client, engine.folder(view), view, hard=hard)
 
 
 async def again(runtime: Any, engine: PodEngine, attempt: int) -> None:
@@ -43,39 +50,41 @@ async def again(runtime: Any, engine: PodEngine, attempt: int) -> None:
     (folder.logs / "main" / f"{attempt}.log.20260102-030405.gz").touch()
 
 
-async def test_one_ended_attempt_is_kept_before_the_newest(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
+async def test_one_ended_attempt_is_kept_before_the_newest(
+    runtime: Any, client: Client, engine: PodEngine, make_pod: MakePod
+) -> None:
     await engine.run(make_pod())
     runtime.end(runtime.container("main"), 1)
     for attempt in (1, 2, 3):
         await again(runtime, engine, attempt)
-    await engine.tidy(await the_pod(engine))
+    await tidied(client, engine)
     assert attempts(runtime) == [2, 3]
     logs = engine.folder(await the_pod(engine)).logs / "main"
     assert sorted(path.name.split(".")[0] for path in logs.iterdir()) == ["2", "2", "3", "3"]
-    await engine.tidy(await the_pod(engine), hard=True)
+    await tidied(client, engine, hard=True)
     assert attempts(runtime) == [3]
 
 
 async def test_what_runs_stays_and_what_was_ended_goes_when_room_is_short(
-    runtime: Any, engine: PodEngine, make_pod: MakePod
+    runtime: Any, client: Client, engine: PodEngine, make_pod: MakePod
 ) -> None:
     await engine.run(make_pod("volumes: [{name: cache, emptyDir: {}}]"))
-    await engine.tidy(await the_pod(engine), hard=True)
+    await tidied(client, engine, hard=True)
     assert attempts(runtime) == [0]
     await engine.end(await the_pod(engine), VERDICT)
     assert runtime.stop_timeouts["main"] == 1
     view = await the_pod(engine)
     assert (view.verdict, view.ready) == (VERDICT, False)
-    await engine.tidy(view)
+    await tidied(client, engine)
     assert attempts(runtime) == [0]
-    await engine.tidy(view, hard=True)
+    await tidied(client, engine, hard=True)
     assert attempts(runtime) == []
     assert not engine.folder(view).volume("cache").exists()
     assert (await the_pod(engine)).verdict == VERDICT
 
 
 async def test_the_first_verdict_stays_and_whoever_keeps_the_pod_stops(
-    runtime: Any, engine: PodEngine, make_pod: MakePod
+    runtime: Any, client: Client, engine: PodEngine, make_pod: MakePod
 ) -> None:
     pod = make_pod()
     keeping = asyncio.create_task(engine.keep(pod, owned=lambda view: True))
@@ -90,23 +99,23 @@ async def test_the_first_verdict_stays_and_whoever_keeps_the_pod_stops(
 
 
 async def test_a_sandbox_of_an_earlier_start_goes_when_it_is_empty(
-    runtime: Any, engine: PodEngine, make_pod: MakePod
+    runtime: Any, client: Client, engine: PodEngine, make_pod: MakePod
 ) -> None:
     running = await engine.run(make_pod())
     older = api.PodSandboxStatus()
     older.CopyFrom(runtime.sandboxes[running.sandbox_id])
     older.id, older.created_at, older.state = "old", 1, api.SANDBOX_NOTREADY
     runtime.sandboxes["old"] = older
-    await engine.tidy(await the_pod(engine))
+    await tidied(client, engine)
     assert list(runtime.sandboxes) == [running.sandbox_id]
 
 
 async def test_files_of_pods_that_are_gone_are_removed(
-    runtime: Any, engine: PodEngine, make_pod: MakePod, tmp_path: Path
+    runtime: Any, client: Client, engine: PodEngine, make_pod: MakePod, tmp_path: Path
 ) -> None:
     running = await engine.run(make_pod())
     folder = engine.folder(running)
-    assert await engine.remove_orphans() == []
+    assert await remove_orphans(client, engine) == []
     assert folder.path.exists()
     # What another endpoint's Pod has stays, and what nobody can tell.
     other = tmp_path / "pods" / "default_other_uid"
@@ -115,8 +124,8 @@ async def test_files_of_pods_that_are_gone_are_removed(
     (tmp_path / "pods" / "default_unknown_uid").mkdir()
     del runtime.sandboxes[running.sandbox_id]
     with Folders(tmp_path / "pods", tmp_path / "logs").exclusive("default", "web"):
-        assert await engine.remove_orphans() == []  # somebody is starting it
-    assert await engine.remove_orphans() == ["default/web"]
+        assert await remove_orphans(client, engine) == []  # somebody is starting it
+    assert await remove_orphans(client, engine) == ["default/web"]
     assert not folder.path.exists()
     assert not folder.logs.exists()
     assert sorted(path.name for path in (tmp_path / "pods").iterdir()) == ["default_other_uid", "default_unknown_uid"]

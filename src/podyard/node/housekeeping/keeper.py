@@ -20,7 +20,7 @@ from podyard.node.housekeeping.settings import Settings
 from podyard.node.housekeeping.signals import Observed, observe
 from podyard.node.housekeeping.thresholds import Signal
 from podyard.node.usage import image_disk, root_of
-from podyard.pods import PodEngine, PodView
+from podyard.pods import PodEngine, PodView, leftovers
 from podyard.pods.verdict import Verdict
 
 logger = logging.getLogger(__name__)
@@ -65,10 +65,10 @@ class Housekeeper:
             if not self._agent.owns(view):
                 continue
             try:
-                await self._engine.tidy(view, hard=hard)
+                await leftovers.tidy(self._client, self._engine.folder(view), view, hard=hard)
             except (PodyardError, OSError) as error:
                 logger.warning("what pod %s left is not removed yet: %s", view.full_name, error)
-        for name in await self._engine.remove_orphans():
+        for name in await leftovers.remove_orphans(self._client, self._engine):
             logger.info("removed the files of pod %s, which is gone", name)
 
     async def observe(self) -> Observed:
