@@ -1,10 +1,10 @@
 """The same manifests on both runtimes, all at once by one agent each, end in the same statuses.
 
 Each file in ``manifests`` shows one thing; a file of its name in ``manifests/changed`` takes its place later. The
-annotation ``expect`` says what comes of it, ``then`` what comes of the change: the phase, then a word for each container:
-NAME:REASON, or NAME:REASON/EXIT-CODE of one that has ended; "ended:REASON/EXIT-CODE" is how main ended before, "xN" how
-often main was started again at least (never with x0), "ready" or "unready" the Pod's condition, "says:TEXT" main's last
-words, "because:REASON" the Pod's own reason.
+annotation ``expect`` says what comes of it, ``then`` what comes of the change: the phase, then a word for each
+container: NAME:REASON, or NAME:REASON/EXIT-CODE of one that has ended; "ended:REASON/EXIT-CODE" is how main ended
+before, "xN" how often main was started again at least (never with x0), "ready" or "unready" the Pod's condition,
+"says:TEXT" main's last words, "because:REASON" the Pod's own reason.
 """
 
 from __future__ import annotations
