@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,13 +91,20 @@ async def test_pods_are_evicted_in_their_order_and_unused_images_are_removed(
     # A log goes on in a new file, and what is older than the last one is compressed.
     (logs,) = kit.folder.glob("logs/default_critical_*/main")
     async with asyncio.timeout(WAIT_LIMIT):
-        while not any(path.suffix == ".gz" for path in logs.iterdir()) or not (logs / "0.log").read_bytes():
+        while not list(logs.glob("*.gz")) or not is_written(logs / "0.log"):
             await asyncio.sleep(0.1)
 
     # What it would have to end next is not started.
     write(node, images, "late")
     pods = await node.until(lambda pods: "late" in pods and pods["late"]["status"].get("reason") == "Evicted")
     assert pods["late"]["status"]["message"] == "The node had condition: [MemoryPressure]. "
+
+
+def is_written(log: Path) -> bool:
+    try:
+        return log.stat().st_size > 0
+    except FileNotFoundError:
+        return False  # it has just been renamed
 
 
 def phases(pods: dict[str, dict[str, Any]]) -> dict[str, str]:

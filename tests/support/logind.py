@@ -77,7 +77,7 @@ class Manager(threading.Thread):
             return
 
     def _answer(self, serial: int, fields: dict[int, str]) -> None:
-        reply = {_REPLY_SERIAL: serial, _DESTINATION: fields[_SENDER]}
+        reply: dict[int, str | int] = {_REPLY_SERIAL: serial, _DESTINATION: fields[_SENDER]}
         if fields[_MEMBER] == "Get":  # the load state of the unit that shuts down
             self._send(_RETURN, {**reply, _SIGNATURE: "v"}, b"\1s\0\0" + _text("loaded"))
         elif fields[_MEMBER] == "StartUnit":

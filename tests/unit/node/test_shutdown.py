@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from tests.support import logind as support
 from tests.support.logind import Manager
 from tests.support.pressure import pod_of
+from tests.unit.node.test_command import started
 from tests.unit.pods.conftest import MemoryRuntime
 
 from podyard.client import Client
@@ -92,3 +94,26 @@ async def test_more_time_than_logind_gives_is_refused(manager: Manager, agents: 
     shutdown = Shutdown(PodEngine(client), agents.start(), Grace(whole=601))
     with pytest.raises(FailedPrecondition, match=r"for 600 s, not 601: set InhibitDelayMaxSec=601 in "):
         await shutdown.check()
+
+
+async def test_the_command_holds_a_shutdown_up_and_lets_go_when_it_ends(
+    manager: Manager, runtime: MemoryRuntime, daemon: Any, directory: Any, until: Any, tmp_path: Path
+) -> None:
+    directory.write("web.yaml", POD.format(name="web", priority="", grace=1))
+    process = await started(
+        tmp_path,
+        *("--pod-manifest-path", str(directory.path), "--container-runtime-endpoint", f"{tmp_path}/cri.sock"),
+        *("--eviction-hard", "", "--shutdown-grace-period", "5m"),
+    )
+    await until(lambda: calls(runtime, "StartContainer"))
+    await until(lambda: "podyard node" in support.inhibitors(tmp_path))
+    await asyncio.to_thread(support.power_off, tmp_path)
+    assert await asyncio.to_thread(manager.asked.wait, support.LIMIT)
+    assert calls(runtime, "StopContainer") == ["web"]
+    await until(lambda: len(calls(runtime, "StartContainer")) == 2)  # systemd refused
+    await until(lambda: "podyard node" in support.inhibitors(tmp_path))
+    process.send_signal(signal.SIGTERM)
+    _, output = await asyncio.wait_for(process.communicate(), support.LIMIT)
+    assert process.returncode == 0, output
+    await until(lambda: "podyard node" not in support.inhibitors(tmp_path))
+    assert calls(runtime, "StopContainer") == ["web"]
