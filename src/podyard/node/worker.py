@@ -13,6 +13,7 @@ from podyard.manifest.model import Pod
 from podyard.node.status import Record
 from podyard.node.wanted import Rejection
 from podyard.pods import Board, PodEngine, PodEvent, PodView, Waiting
+from podyard.pods.keep import has_ended, is_of
 from podyard.pods.patience import is_away
 from podyard.pods.restarts import BackOff, BackOffPolicy
 from podyard.pods.supervise import Pause
@@ -140,7 +141,7 @@ class Worker:
         self.has_ended = False
         while True:
             try:
-                if (refused := self._refuses(pod)) and not any(view.ready for view in await self._views()):
+                if (refused := self._refuses(pod)) and not await self._is_there(pod):
                     self.failure = Waiting(refused.reason, refused.message)
                     self._say(f"is not started: {refused.message}")
                     await asyncio.sleep(AWAY_POLL)
@@ -187,6 +188,11 @@ class Worker:
                 if self._farewell is not None:
                     self._farewell.removed(self)
                 return
+
+    async def _is_there(self, pod: Pod) -> bool:
+        """Whether something of the Pod runs, or has ended for good: then nothing is started that was not before."""
+        views = await self._views()
+        return any(view.ready or (is_of(view, pod) and has_ended(view, pod)) for view in views)
 
     async def _views(self) -> list[PodView]:
         name, namespace = _split(self.full_name)
