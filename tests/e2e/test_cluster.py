@@ -91,6 +91,12 @@ def container_id(cluster: ApiServer, name: str) -> str:
     return str(container["containerID"]).partition("://")[2]
 
 
+def events(cluster: ApiServer, name: str) -> set[str]:
+    """The reasons of the events of a Pod, or of the node."""
+    found = [one for key, one in cluster.store.objects.items() if key[0] == "events"]
+    return {one["reason"] for one in found if one["involvedObject"]["name"] == name}
+
+
 async def until(node: Node, cluster: ApiServer, what: Callable[[], object]) -> None:
     try:
         async with asyncio.timeout(WAIT_LIMIT):
@@ -159,6 +165,8 @@ async def test_a_node_through_its_life(
     assert registered["status"]["nodeInfo"]["containerRuntimeVersion"] == runtime
     names = ("web", "old", "own-n")
     await until(node, cluster, lambda: all(ready(status(cluster, name)) == "True" for name in names))
+    await until(node, cluster, lambda: {"Created", "Started"} <= events(cluster, "web"))
+    await until(node, cluster, lambda: {"Starting", "NodeReady"} <= events(cluster, "n"))
     web = status(cluster, "web")
     assert (web["phase"], web["podIP"] != "") == ("Running", True)
     assert web["containerStatuses"][0]["containerID"].startswith(f"{version.runtime_name}://")
