@@ -43,7 +43,7 @@ async def command(client: Client, settings: Settings, *, manifest: Manifest, fol
     POD.yaml holds one or several v1 Pods, in YAML or JSON, and the ConfigMaps and Secrets that they use, as documents
     beside them; "-" reads standard input. Each step is shown with its duration, and the Pods at the end. A Pod goes on
     by itself; containers that end are started again, as its restartPolicy says, while "podyard run -f" runs. Ctrl-C
-    detaches: the Pod goes on. With -f and restartPolicy Never the exit code is that of the first container that failed.
+    detaches: the Pod goes on. With -f the exit code is that of the first container that failed and stays so.
     """
     if remove and not follow:
         raise InvalidArgument("--rm removes the Pods when -f ends: give both")
@@ -103,20 +103,25 @@ async def _attached(engine: PodEngine, started: list[tuple[Pod, PodView]], remov
 
 
 async def _failed_code(engine: PodEngine, pod: Pod) -> int:
-    """The exit code of the first container that failed, where the Pod does not try again; else 0."""
-    if pod.spec.restart_policy != "Never":
-        return 0
+    """The exit code of the first container that failed and is not started again; else 0."""
+    from podyard.pods.restarts import starts_again
+
+    known = {container.name: container for container in pod.all_containers()}
     ended = [
         view
         for found in await engine.find(pod.metadata.name, pod.metadata.namespace)
         for view in found.containers
-        if view.state == "exited" and view.exit_code != 0 and view.kind != "sidecar"
+        if view.state == "exited" and view.exit_code != 0 and view.name in known
+        if not starts_again(pod, known[view.name], view.exit_code)
     ]
     return min(ended, key=lambda view: view.finished_at).exit_code if ended else 0
 
 
 def _tell_of_restarts(pods: list[Pod], settings: Settings) -> None:
-    names = [pod.full_name for pod in pods if pod.spec.restart_policy != "Never"]
+    from podyard.pods.restarts import starts_again
+
+    again = [pod for pod in pods for container in pod.spec.containers if starts_again(pod, container, exit_code=1)]
+    names = list(dict.fromkeys(pod.full_name for pod in again))
     if names and settings.for_people:
         print(
             f"Containers of {', '.join(names)} that end stay ended: only podyard run -f starts them again.",

@@ -127,6 +127,15 @@ def test_followed_it_prints_the_logs_and_ends_with_the_exit_code_of_what_failed(
     assert runtime.sandboxes, "without --rm it stays for inspection"
 
 
+def test_a_container_whose_own_policy_is_never_has_failed_for_good_whatever_the_pods(
+    podyard: Podyard, runtime: FakeRuntime, written: Callable[..., str]
+) -> None:
+    runtime.behaviour = {"main": ends(runtime, 7)}
+    pod = json.loads(manifest(policy="Always"))
+    pod["spec"]["containers"][0]["restartPolicy"] = "Never"
+    assert podyard("run", "-f", written(json.dumps(pod))).code == 7
+
+
 def test_followed_containers_are_started_again_and_followed_on(
     podyard: Podyard, runtime: FakeRuntime, written: Callable[..., str]
 ) -> None:
