@@ -12,8 +12,6 @@ from podyard.node.render import pod_list
 from podyard.pods import Board, ContainerView, PodEngine, PodView
 from podyard.pods.logs import log_of
 
-_ABSENT = 'pod "{name}_{namespace}" does not exist on this node'
-
 
 class NodePods:
     """What the agent runs on its runtime."""
@@ -43,7 +41,7 @@ class NodePods:
         found = await self._find(namespace, name)
         found = [view for view in found if uid in ("", view.uid)]
         if not found:
-            raise NotFound(_ABSENT.format(name=name, namespace=namespace))
+            raise self._absent(namespace, name)
         return found[-1]  # the newest
 
     def running_container(self, pod: PodView, name: str) -> ContainerView:
@@ -66,7 +64,7 @@ class NodePods:
                 raise InvalidArgument(f'container "{container}" in pod "{name}" is waiting to start: {why}')
             raise NotFound(f'container "{container}" not found in pod "{name}"')
         if not found:
-            raise NotFound(_ABSENT.format(name=name, namespace=namespace))
+            raise self._absent(namespace, name)
         try:
             log_of(found[-1], container, before=before)
         except NotFound as error:
@@ -75,6 +73,11 @@ class NodePods:
             text = f'previous terminated container "{container}" in pod "{name}" not found'
             raise InvalidArgument(text) from error
         return found[-1]
+
+    def _absent(self, namespace: str, name: str) -> NotFound:
+        begun = f"{namespace}/{name}" in self._agent.workers
+        what = "has no sandbox: see its events" if begun else "does not exist on this node"
+        return NotFound(f'pod "{name}_{namespace}" {what}')
 
     async def _find(self, namespace: str, name: str) -> list[PodView]:
         return [view for view in await self._engine.find(name, namespace) if self._agent.owns(view)]

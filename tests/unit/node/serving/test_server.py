@@ -156,6 +156,11 @@ async def test_a_container_that_waits_has_no_log_yet(
         assert (status, text) == (400, 'container "main" in pod "early" is waiting to start: ContainerCreating\n')
         status, text = await get(session, port, "/containerLogs/default/early/other", trusted)
         assert (status, text) == (404, 'container "other" not found in pod "early"\n')
+        upgrade = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1"}
+        for name, why in (("early", "has no sandbox: see its events"), ("none", "does not exist on this node")):
+            url = f"https://127.0.0.1:{port}/exec/default/{name}/main?command=id&output=1"
+            async with session.post(url, ssl=trusted, headers=upgrade) as response:
+                assert (response.status, await response.text()) == (404, f'pod "{name}_default" {why}\n')
         status, text = await get(session, port, "/containerLogs/default/web/main?previous=true", trusted)
         assert (status, text) == (400, 'previous terminated container "main" in pod "web" not found\n')
         status, text = await get(session, port, "/containerLogs/default/web/main?follow=x&tailLines=-1", trusted)
