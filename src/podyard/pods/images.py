@@ -66,6 +66,7 @@ class Images:
             found = (await self._client.images.image_status(image)).image
             if found.id:
                 self._known[image] = _facts(found)
+                self._steps.tell("finding the image", image, detail=found.id)
                 return
             if policy == "Never":
                 raise NotFound(

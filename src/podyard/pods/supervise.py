@@ -174,6 +174,8 @@ class Supervisor:
                 self._board.backs_off(container.name, wait)
             if _has_run(last):
                 self._steps.tell("starting again", container.name, detail=f"in {wait:.0f} s" if wait else "at once")
+            elif wait:
+                self._steps.tell("waiting to start", container.name, detail=self._board.waiting[container.name].reason)
         if self._due[container.name] <= now:
             del self._due[container.name]
             await self._start(container, last)

@@ -26,6 +26,7 @@ _BEGUN: Mapping[str, _Words] = {
 }
 _DONE: Mapping[str, _Words] = {
     "pulling the image": ("Pulled", 'Successfully pulled image "{s}"{t}'),
+    "finding the image": ("Pulled", 'Container image "{s}" already present on machine'),
     "creating the container": ("Created", "Created container {s}"),
     "starting the container": ("Started", "Started container {s}"),
     "changing the resources of": ("ResizeCompleted", "Container {s} has the resources of its Pod"),
@@ -69,6 +70,8 @@ def of_step(pod: Pod, event: PodEvent) -> News | None:
         words, warning = ("BackOff", _BACK_OFF), True
     elif event.step == "running the init container" and warning and pod.spec.restart_policy != "Never":
         words = ("BackOff", _BACK_OFF)
+    elif event.step == "waiting to start" and event.detail == "ImagePullBackOff":
+        words = ("BackOff", "Back-off pulling the image of container {s} in pod {p}")
     elif event.state == "done" and event.step == "evicting":
         words, warning = ("Evicted", "{d}"), True
     elif event.state == "done" and event.step == "ending" and event.detail:
@@ -115,9 +118,9 @@ def _field(pod: Pod, event: PodEvent) -> str:
         "containers": pod.spec.containers,
         "ephemeralContainers": pod.spec.ephemeral_containers,
     }
-    pulled = event.step == "pulling the image"
+    of_image = event.step.endswith("the image")
     for kind, containers in kinds.items():
         for container in containers:
-            if event.subject == (container.image if pulled else container.name):
+            if event.subject == (container.image if of_image else container.name):
                 return f"spec.{kind}{{{container.name}}}"
     return ""

@@ -142,7 +142,7 @@ async def test_a_pods_life_is_told(server: ApiServer, runtime: Any, nodes: Any, 
     bind("web")
     bind("bad", nodeSelector={"disk": "none"})
     nodes.start()
-    life = {"Pulling": 1, "Pulled": 1, "Created": 2, "Started": 2}
+    life = {"Pulling": 1, "Pulled": 2, "Created": 2, "Started": 2}
     await until(lambda: of_pod(server, "web") == life)
     await until(lambda: of_pod(server, "bad") == {"NodeAffinity": 1})
     (started,) = [one for one in found(server) if one["reason"] == "Started"]

@@ -56,6 +56,13 @@ def step(name: str, subject: str, state: Literal["begun", "done", "failed"], **m
             'Failed to pull image "main:1": no {such} image',
             True,
         ),
+        (
+            step("finding the image", "main:1", "done", detail="sha256:1"),
+            "containers{main}",
+            "Pulled",
+            'Container image "main:1" already present on machine',
+            False,
+        ),
         (step("starting the container", "other", "done"), "containers{other}", "Started", "container other", False),
         (step("stopping the container", "main", "begun"), "containers{main}", "Killing", "Stopping", False),
         (
@@ -73,6 +80,13 @@ def step(name: str, subject: str, state: Literal["begun", "done", "failed"], **m
             True,
         ),
         (step("preparing the volumes of", "shop/web", "failed", detail="no map"), "", "FailedMount", "no map", True),
+        (
+            step("waiting to start", "main", "done", detail="ImagePullBackOff"),
+            "containers{main}",
+            "BackOff",
+            "Back-off pulling the image of container main",
+            False,
+        ),
         (step("evicting", "shop/web", "done", detail="too much"), "", "Evicted", "too much", True),
         (step("ending", "shop/web", "done", detail="too long"), "", "DeadlineExceeded", "too long", False),
     ],
@@ -91,6 +105,7 @@ def test_what_a_step_is_for_a_pods_users(event: PodEvent, field: str, reason: st
         step("starting the container", "main", "begun"),
         step("starting the container", "main", "failed", detail="interrupted"),
         step("starting again", "main", "done", detail="at once"),
+        step("waiting to start", "main", "done", detail="CreateContainerError"),
         step("ending", "shop/web", "done"),
         step("stopping the sandbox of", "shop/web", "done"),
     ],
@@ -105,7 +120,14 @@ def test_an_init_container_that_is_not_started_again_does_not_wait_for_it() -> N
 
 def test_the_steps_are_those_of_the_engine() -> None:
     text = "".join(path.read_text() for path in Path(podyard.pods.__file__).parent.glob("*.py"))
-    named = {*news._BEGUN, *news._DONE, *news._FAILED, "starting again", "running the init container"}
+    named = {
+        *news._BEGUN,
+        *news._DONE,
+        *news._FAILED,
+        "starting again",
+        "waiting to start",
+        "running the init container",
+    }
     probes = {f"running the {kind} probe of" for kind in ("startup", "liveness", "readiness")}
     assert {name for name in named - probes if f'"{name}"' not in text} == set()
     assert 'f"running the {kind} probe of"' in text
