@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from podyard.client import Client
@@ -47,7 +47,7 @@ async def remove_pod(client: Client, pod: PodView, grace: int | None, steps: Ste
 async def remove_stopped(client: Client, pod: PodView, steps: Steps) -> list[PodyardError]:
     """Remove a Pod's containers and sandboxes, by force what still runs. What failed."""
     everything = [*pod.containers, *pod.earlier]
-    failures = await _all(_gone(client.runtime.remove_container(view.id)) for view in everything)
+    failures = await _all(_gone(client.runtime.remove_container, view.id) for view in everything)
     removed = await _all(_remove_sandbox(client, pod, sandbox_id, steps) for sandbox_id in pod.sandboxes)
     # A sandbox takes with it whatever failed to be stopped or removed in it.
     return failures + removed if removed else []
@@ -89,23 +89,23 @@ def _given(view: ContainerView, grace: int | None) -> int:
 async def _stop(client: Client, pod: PodView, view: ContainerView, grace: int, steps: Steps) -> None:
     hook = view.pre_stop if view.state == "running" else None
     with steps.step("stopping the container", view.name):
-        await _gone(stop_container(client, view.id, view.name, grace, hook=hook, ips=pod.ips, steps=steps))
+        await _gone(stop_container, client, view.id, view.name, grace, hook=hook, ips=pod.ips, steps=steps)
 
 
 async def _stop_sandbox(client: Client, pod: PodView, sandbox_id: str, steps: Steps) -> None:
     with steps.step("stopping the sandbox of", pod.full_name):
-        await _gone(client.runtime.stop_pod_sandbox(sandbox_id))
+        await _gone(client.runtime.stop_pod_sandbox, sandbox_id)
 
 
 async def _remove_sandbox(client: Client, pod: PodView, sandbox_id: str, steps: Steps) -> None:
     with steps.step("removing the sandbox of", pod.full_name):
-        await _gone(client.runtime.remove_pod_sandbox(sandbox_id))
+        await _gone(client.runtime.remove_pod_sandbox, sandbox_id)
 
 
-async def _gone(call: Coroutine[Any, Any, Any]) -> None:
+async def _gone(call: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any, **more: Any) -> None:
     """What is not there any more is stopped and removed; some endpoints call it an error."""
     try:
-        await call
+        await call(*arguments, **more)
     except NotFound:
         return
 
