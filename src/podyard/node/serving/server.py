@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -59,6 +60,15 @@ _STATUSES: Mapping[type[PodyardError], HTTPStatus] = {
     Unimplemented: HTTPStatus.NOT_IMPLEMENTED,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
+}
+_REASONS: Mapping[HTTPStatus, str] = {
+    HTTPStatus.BAD_REQUEST: "BadRequest",
+    HTTPStatus.UNAUTHORIZED: "Unauthorized",
+    HTTPStatus.FORBIDDEN: "Forbidden",
+    HTTPStatus.NOT_FOUND: "NotFound",
+    HTTPStatus.TOO_MANY_REQUESTS: "TooManyRequests",
+    HTTPStatus.SERVICE_UNAVAILABLE: "ServiceUnavailable",
+    HTTPStatus.GATEWAY_TIMEOUT: "Timeout",
 }
 _OTHERWISE = HTTPStatus.INTERNAL_SERVER_ERROR
 
@@ -198,6 +208,22 @@ def _door(gate: Gate, *, anonymous_health: bool) -> Middleware:
             status = next((code for kind, code in _STATUSES.items() if isinstance(error, kind)), _OTHERWISE)
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 logger.warning("%s %s: %s", request.method, request.path, error)
+            if "Upgrade" in request.headers:
+                return web.json_response(_status_object(error, status), status=status)
             return web.Response(status=status, text=f"{error}\n")
 
     return answer
+
+
+def _status_object(error: PodyardError, status: HTTPStatus) -> dict[str, Any]:
+    """A refusal as those who ask for an upgrade read it: kubectl takes a text with a colon for YAML, and says nothing
+    of what it cannot find there."""
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": str(error),
+        "reason": _REASONS.get(status, "InternalError"),
+        "code": status.value,
+    }

@@ -160,7 +160,9 @@ async def test_a_container_that_waits_has_no_log_yet(
         for name, why in (("early", "has no sandbox: see its events"), ("none", "does not exist on this node")):
             url = f"https://127.0.0.1:{port}/exec/default/{name}/main?command=id&output=1"
             async with session.post(url, ssl=trusted, headers=upgrade) as response:
-                assert (response.status, await response.text()) == (404, f'pod "{name}_default" {why}\n')
+                told = await response.json()
+            assert (told["kind"], told["code"], told["reason"]) == ("Status", 404, "NotFound")
+            assert told["message"] == f'pod "{name}_default" {why}'
         status, text = await get(session, port, "/containerLogs/default/web/main?previous=true", trusted)
         assert (status, text) == (400, 'previous terminated container "main" in pod "web" not found\n')
         status, text = await get(session, port, "/containerLogs/default/web/main?follow=x&tailLines=-1", trusted)
