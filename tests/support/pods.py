@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.patience import PATIENCE
-from tests.support.servers import Server
+from tests.support.servers import Server, remove_folder
 
 from podyard.client import Client
 from podyard.cri import api
@@ -155,7 +154,7 @@ async def kit_on(server: Server, image: str) -> AsyncIterator[Kit]:
             finally:
                 await kit.close()
     finally:
-        shutil.rmtree(folder)
+        remove_folder(folder)  # mounts too: an agent that is ended on its way leaves them to the next one
 
 
 def security(**fields: object) -> api.LinuxContainerConfig:
