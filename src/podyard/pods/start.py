@@ -86,6 +86,9 @@ class Start:
         try:
             with self._steps.step("preparing the volumes of", self._launcher.pod.full_name):
                 await self._launcher.prepare_volumes()
+        except asyncio.CancelledError:
+            await remove_folder(self._launcher.folder)  # no sandbox uses it, and whoever comes next may not look for it
+            raise
         except NotFound as error:
             if self._patience is None:
                 raise

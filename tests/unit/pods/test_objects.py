@@ -63,6 +63,22 @@ async def test_a_missing_object_is_waited_for(runtime: Any, engine: PodEngine, o
     assert [(pair.key, pair.value) for pair in runtime.config("main").envs] == [("A", b"1")]
 
 
+async def test_a_start_that_is_given_up_while_its_volumes_are_made_leaves_no_files(
+    engine: PodEngine, objects: Any, make_pod: MakePod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def never(*_: str) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(objects, "config_map", never)
+    async with kept(engine, make_pod(*volume("configMap: {name: web}")), Board()):
+        await asyncio.wait_for(asked.wait(), 20)
+        assert engine.folders.left("default", "web")
+    assert not engine.folders.left("default", "web")
+
+
 async def test_a_volume_and_an_init_container_wait_for_what_they_lack(
     runtime: Any, engine: PodEngine, objects: Any, make_pod: MakePod
 ) -> None:
