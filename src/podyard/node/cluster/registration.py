@@ -89,15 +89,15 @@ class Registration:
         Raises what the server answers.
         """
         machine = await asyncio.to_thread(read_machine)
-        if not self.node:
-            await self._register(machine)
+        # A copy of the nodes that is older than the registration has it forgotten again, at any time.
+        node = self.node or await self._register(machine)
         status = node_object.node_status(self._settings, await self._facts(machine), self._told, time.time())
         quiet = node_object.without_heartbeats(status) == node_object.without_heartbeats(self._told)
         if quiet and time.monotonic() - self._told_at < REPORT:
             return
         # Addresses are told as a whole: a node may have several of one type, by which the server would merge them.
         addresses = [{"$patch": "replace"}, *status["addresses"]]
-        patch = {"metadata": {"uid": self.node["metadata"]["uid"]}, "status": {**status, "addresses": addresses}}
+        patch = {"metadata": {"uid": node["metadata"]["uid"]}, "status": {**status, "addresses": addresses}}
         try:
             await self._kube.patch(paths.node(self._settings.name, "status"), patch)
         except (NotFound, Conflict):
@@ -107,21 +107,24 @@ class Registration:
             self._tell(news)
         self._told, self._told_at = status, time.monotonic()
 
-    async def _register(self, machine: Machine) -> None:
+    async def _register(self, machine: Machine) -> dict[str, Any]:
+        """The Node that stands at the server now."""
         name = self._settings.name
         wanted = node_object.node_object(self._settings, machine)
         try:
-            self.node = await self._kube.create(paths.NODES, wanted)
+            node = await self._kube.create(paths.NODES, wanted)
             logger.info("node %s is registered at %s", name, self._kube.server)
         except AlreadyExists:
-            self.node = await self._kube.get(paths.node(name))
+            node = await self._kube.get(paths.node(name))
             labels = wanted["metadata"]["labels"]
-            known = self.node["metadata"].get("labels", {})
+            known = node["metadata"].get("labels", {})
             if {**known, **labels} != known:
-                self.node = await self._kube.patch(paths.node(name), {"metadata": {"labels": labels}})
+                node = await self._kube.patch(paths.node(name), {"metadata": {"labels": labels}})
             logger.info("node %s stands at %s already", name, self._kube.server)
-        self._told, self._told_at = self.node.get("status", {}), float("-inf")
+        self.node = node
+        self._told, self._told_at = node.get("status", {}), float("-inf")
         self.registered.set()
+        return node
 
     async def _facts(self, machine: Machine) -> NodeFacts:
         with suppress(PodyardError):  # else what was known last; the trouble says that the runtime is away

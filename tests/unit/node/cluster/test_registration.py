@@ -79,6 +79,26 @@ async def test_a_node_that_somebody_removes_is_registered_again(server: ApiServe
     assert server.get("nodes", "n")["metadata"]["uid"] != uid
 
 
+async def test_a_list_from_before_the_registration_may_come_after_it(
+    server: ApiServer, nodes: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = registration.Registration._facts
+    lists = ["without the node"]
+
+    async def facts(self: registration.Registration, machine: Any) -> Any:
+        found = await measure(self, machine)
+        if lists:
+            lists.pop()
+            self.forget()
+        return found
+
+    monkeypatch.setattr(registration.Registration, "_facts", facts)
+    nodes.start()
+    await until(lambda: ready(server) == "True")
+    server.delete("nodes", "n")
+    await until(lambda: ready(server) == "True")
+
+
 async def test_the_lease_is_renewed_through_conflicts_and_made_again(server: ApiServer, nodes: Any, until: Any) -> None:
     def renewed() -> str:
         if not server.has("leases", "n", "kube-node-lease"):
