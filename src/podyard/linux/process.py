@@ -119,12 +119,15 @@ async def ended(pid: int) -> None:
 
 
 def open_pidfd(pid: int) -> int:
-    """pidfd_open(2). Raises ProcessLookupError for a process that is gone, or going: some kernels say EINVAL then."""
+    """pidfd_open(2). Raises ProcessLookupError for a process that is gone, or going.
+
+    Where the number is only a thread's by now, or its process is just going, kernels say EINVAL, and ENOENT from 6.16 on.
+    """
     try:
         return os.pidfd_open(pid)
     except OSError as error:
-        if error.errno == errno.EINVAL:
-            raise ProcessLookupError(errno.ESRCH, f"process {pid} is just going") from error
+        if error.errno in {errno.EINVAL, errno.ENOENT}:
+            raise ProcessLookupError(errno.ESRCH, f"there is no process {pid}, or no longer") from error
         raise
 
 

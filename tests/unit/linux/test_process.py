@@ -40,3 +40,18 @@ async def test_a_tool_gets_all_of_its_input() -> None:
     done = await process.run(["sha256sum"], limit=20, stdin=b"x" * (3 << 20))
     wanted = await process.run(["sh", "-c", "head -c 3145728 /dev/zero | tr '\\0' x | sha256sum"], limit=20)
     assert done.stdout == wanted.stdout
+
+
+async def test_a_number_that_a_thread_has_is_no_processs() -> None:
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        assert thread.native_id is not None
+        with pytest.raises(ProcessLookupError):
+            process.open_pidfd(thread.native_id)
+        async with asyncio.timeout(10):
+            await process.ended(thread.native_id)
+    finally:
+        over.set()
+        thread.join()
