@@ -121,7 +121,7 @@ async def ended(pid: int) -> None:
 def open_pidfd(pid: int) -> int:
     """pidfd_open(2). Raises ProcessLookupError for a process that is gone, or going.
 
-    Where the number is only a thread's by now, or its process is just going, kernels say EINVAL, and ENOENT from 6.16 on.
+    Where the number is only a thread's by now, or its process is just going, kernels say EINVAL, from 6.16 on ENOENT.
     """
     try:
         return os.pidfd_open(pid)
