@@ -9,6 +9,7 @@ from typing import Any
 from podyard.errors import InvalidArgument, NotFound, PodyardError, Unavailable
 from podyard.node.agent import Agent
 from podyard.node.cluster.bound import ENDED, BoundPods, is_mirror
+from podyard.node.cluster.gates import with_gates
 from podyard.node.cluster.status_patch import status_patch
 from podyard.node.kube import Conflict, KubeClient, Reflector, paths
 from podyard.node.kube.client import JsonObject
@@ -85,7 +86,7 @@ class Reports:
             return None
         if not is_mirror(found) and (worker.pod is None or worker.pod.metadata.uid != uid):
             return None  # another Pod of that name is still being removed
-        status = self._with_resize(self._last.get(uid, worker.told), found)
+        status = with_gates(self._with_resize(self._last.get(uid, worker.told), found), found)
         # A Pod that has ended stays so, whatever becomes of its containers.
         before = found.get("status", {}).get("phase")
         return status if is_mirror(found) or before not in ENDED or status["phase"] == before else None

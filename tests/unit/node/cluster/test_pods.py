@@ -62,6 +62,31 @@ async def test_conditions_that_others_set_stay(server: ApiServer, nodes: Any, bi
     assert gate in status(server)["conditions"]
 
 
+async def test_a_pod_is_ready_when_its_gates_are_open(server: ApiServer, nodes: Any, bind: Any, until: Any) -> None:
+    bind("web", readinessGates=[{"conditionType": "example.com/a"}, {"conditionType": "example.com/b"}])
+    nodes.start()
+    await until(lambda: condition(server, "ContainersReady") == "True")
+
+    def ready() -> dict[str, Any]:
+        (found,) = [one for one in status(server)["conditions"] if one["type"] == "Ready"]
+        return dict(found)
+
+    def open_gates(*names: str) -> None:
+        others = [one for one in status(server)["conditions"] if "/" not in one["type"]]
+        gates = [{"type": f"example.com/{name}", "status": "True"} for name in names]
+        server.edit("pods", "web", "default", status={"conditions": [*others, *gates]})
+
+    assert (ready()["status"], ready()["reason"]) == ("False", "ReadinessGatesNotReady")
+    open_gates("a")
+    await until(lambda: "example.com/a" not in ready()["message"])
+    assert "'example.com/b' is not there" in ready()["message"]
+    open_gates("a", "b")
+    await until(lambda: is_ready(server))
+    assert not ready().get("reason")
+    open_gates("b")
+    await until(lambda: not is_ready(server))
+
+
 async def test_a_deleted_pod_ends_in_its_time_and_is_confirmed_with_its_last_status(
     server: ApiServer, runtime: Any, nodes: Any, bind: Any, until: Any
 ) -> None:
