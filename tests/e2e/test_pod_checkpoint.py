@@ -146,10 +146,16 @@ async def test_the_callers_deadline_is_the_limit(kit: Kit, output: Path, fault: 
         await counted(kit, container_id, (await counted(kit, container_id, 1))[-1] + 2)
 
 
-async def test_a_repeated_request_joins_the_one_in_flight(kit: Kit, output: Path) -> None:
+async def test_a_repeated_request_joins_the_one_in_flight(kit: Kit, output: Path, fault: Path) -> None:
     ours = counting_pod(kit)
     await ours.start()
-    await asyncio.gather(*(ours.checkpoint(output) for _ in range(3)))
+    (fault / "checkpoint.hangs").touch()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(ours.checkpoint(output))
+        await asyncio.sleep(0)
+        await kit.client.runtime.status()  # on the same connection, so they have come when it is answered
+        (fault / "checkpoint.hangs").unlink()
     request = ours.request(output)
     begun = asyncio.create_task(ours.restore(request))
     await asyncio.sleep(0.01)

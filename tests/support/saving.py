@@ -3,8 +3,8 @@
 What podyard does around CRIU can be tested with it where CRIU does not work.
 
 Faults are ordered by files beside the script: ``checkpoint.fails`` or ``restore.fails``, where the container whose
-program's arguments contain the file's text is refused as runc and CRIU would refuse it, ``checkpoint.hangs``, and
-``restore.kills``, which has the pid of a process to kill as soon as a container is restored.
+program's arguments contain the file's text is refused as runc and CRIU would refuse it, ``checkpoint.hangs``, as long
+as it is there, and ``restore.kills``, which has the pid of a process to kill as soon as a container is restored.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _checkpoint(arguments: Sequence[str]) -> int:
     images, work = Path(_value(arguments, "--image-path")), Path(_value(arguments, "--work-path"))
-    if _order("checkpoint.hangs").exists():
-        time.sleep(3600)
+    while _order("checkpoint.hangs").exists():
+        time.sleep(0.02)
     bundle = Path(json.loads(_runc(_globals(arguments), "state", arguments[-1]).stdout)["bundle"])
     if _refused("checkpoint", bundle, work / "dump.log"):
         return 1

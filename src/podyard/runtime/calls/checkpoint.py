@@ -56,7 +56,11 @@ class CheckpointCalls(Calls):
             criu.LONGEST if left is None else min(left, criu.LONGEST),
         )
         if not context.engine.has(operation):
-            await asyncio.to_thread(pod_checkpoint.check_output, request.output_path)
+            try:
+                await asyncio.to_thread(pod_checkpoint.check_output, request.output_path)
+            except AlreadyExists:
+                if not context.engine.has(operation):  # else the same request came first, and has begun to write
+                    raise
         await context.engine.run(operation)
         return api.CheckpointPodResponse()
 
