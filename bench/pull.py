@@ -6,7 +6,8 @@ The two take turns with each image: it is pulled, then removed with all that it 
 system with a journal, on a loop device whose file is in memory: an old disk would count what was deleted from it before
 (ext4 without a journal passes over each inode that was freed in the last minute). Times are medians in seconds; what
 counts is the ratio. Memory is the largest (proportional) resident set of the daemon, and of the daemon with the
-processes that it has started, both seen while it pulls.
+processes that it has started, both seen during a few pulls before those that are timed: looking takes processor time,
+the more the more processes there are.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ LAYERS = 4
 SMALL_LAYERS = 30
 DISK_SIZE = 8 << 30
 """Bytes of the file system that both write to."""
+WATCHED_ROUNDS = 3
+"""Rounds before the timed ones, in which the memory is looked at."""
 SAMPLE = 0.02
 """Seconds between two looks at the memory."""
 CLEAN_LIMIT = 60.0
@@ -151,13 +154,13 @@ async def measure(servers: list[Server], images: Pulled, rounds: int) -> list[Re
     clients = [await Client.connect(server.endpoint) for server in servers]
     results = [Results(server.name) for server in servers]
     try:
-        for number in range(-1, rounds):  # the first one warms up and is not kept
+        for number in range(-WATCHED_ROUNDS, rounds):
+            pull = _timed if number >= 0 else _watched
             for client, server, kept in zip(clients, servers, results, strict=True):
-                target = kept if number >= 0 else Results("warm-up")
-                await _pull(client, server, target, "30 small layers", images.layered)
+                await pull(client, server, kept, "30 small layers", images.layered)
                 await _remove(client, server, images.layered)
-                await _pull(client, server, target, "large image", images.large)
-                await _pull(client, server, target, "all but one layer shared", images.sibling)
+                await pull(client, server, kept, "large image", images.large)
+                await pull(client, server, kept, "all but one layer shared", images.sibling)
                 await _remove(client, server, images.large, images.sibling)
         return results
     finally:
@@ -165,12 +168,15 @@ async def measure(servers: list[Server], images: Pulled, rounds: int) -> list[Re
             await client.close()
 
 
-async def _pull(client: Client, server: Server, results: Results, what: str, image: str) -> None:
-    peak = results.peaks.setdefault(what, Peak())
-    watching = asyncio.create_task(_watch(server, peak))
+async def _timed(client: Client, server: Server, results: Results, what: str, image: str) -> None:
     began = time.monotonic()
     await client.images.pull_image(image)
     results.times.setdefault(what, []).append(time.monotonic() - began)
+
+
+async def _watched(client: Client, server: Server, results: Results, what: str, image: str) -> None:
+    watching = asyncio.create_task(_watch(server, results.peaks.setdefault(what, Peak())))
+    await client.images.pull_image(image)
     watching.cancel()
     await asyncio.wait([watching])
 
@@ -235,7 +241,7 @@ def show(results: list[Results], rounds: int) -> None:
     ours, theirs = results
     print(f"median of {rounds} pulls, s{'':17}{ours.name:>12}{theirs.name:>12}{'ratio':>8}")
     for what in ours.times:
-        _line(what, median(ours.times[what]), median(theirs.times[what]), "12.2f")
+        _line(what, median(ours.times[what]), median(theirs.times[what]), "12.3f")
     for name, part in (("daemon", _daemon), ("daemon and its processes", _group)):
         print(f"\nlargest memory, {name}, MB")
         for what in ours.peaks:

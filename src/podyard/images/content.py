@@ -22,6 +22,8 @@ from podyard.errors import DataLoss, ResourceExhausted
 
 BLOCK = 1 << 20
 """Bytes that are hashed and written at once, in a thread."""
+SMALL = 64 << 10
+"""Bytes for which a thread takes longer than the work."""
 
 
 class BlobWriter:
@@ -105,7 +107,10 @@ class BlobWriter:
     async def _flush(self) -> None:
         if self._pending:
             data, self._pending = self._pending, bytearray()
-            await asyncio.to_thread(self._store, data)
+            if len(data) <= SMALL:
+                self._store(data)
+            else:
+                await asyncio.to_thread(self._store, data)
 
     def _store(self, data: bytearray) -> None:
         with self._writing, memoryview(data) as view:

@@ -13,13 +13,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 OPAQUE = b"trusted.overlay.opaque"
 
 
-@dataclass(frozen=True)
-class Folder:
+class Folder(NamedTuple):
     """A directory of the layers below: what ``os.lstat`` says, and its extended attributes."""
 
     status: os.stat_result

@@ -15,7 +15,6 @@ import json
 import os
 import socket
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -103,7 +102,7 @@ def _be(orders: socket.socket, parent: int) -> NoReturn:
         code = 0
     except BaseException:
         # What a program of its own would leave on standard error.
-        os.write(2, traceback.format_exc().encode(errors="replace"))
+        sys.excepthook(*sys.exc_info())
     finally:
         os._exit(code)
 

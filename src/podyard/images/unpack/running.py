@@ -116,8 +116,8 @@ async def run_worker(
 ) -> dict[str, Any]:
     """Run a worker ("worker", "packer") with a request; its result. Cancelling kills it.
 
-    The worker writes lines of JSON: ``{"read": N}`` for progress, then ``{"result": {…}}`` or ``{"error": [STATUS,
-    TEXT]}``. ``subject`` names it in errors. ``workers``: who starts it; None for an interpreter of its own.
+    The worker writes lines of JSON: ``{"read": N}`` for progress, then one with ``"result": {…}`` or ``"error":
+    [STATUS, TEXT]``. ``subject`` names it in errors. ``workers``: who starts it; None for an interpreter of its own.
     ``below``: the worker looks at the layers below once this is True, and is killed when it is False.
 
     Raises what the worker reports, DeadlineExceeded without a line for ``stall`` seconds, Internal when it ends without
@@ -162,9 +162,6 @@ async def _follow(
 ) -> dict[str, Any]:
     with ExitStack() as until_read:
         output = await _reader(worker.stdout, until_read)
-        complaints = await _reader(worker.stderr, until_read)
-        complaint = asyncio.create_task(_rest(complaints))
-        until_read.callback(complaint.cancel)
         try:
             while True:
                 async with asyncio.timeout(stall):
@@ -172,18 +169,17 @@ async def _follow(
                 if not line:
                     break
                 message = json.loads(line)
-                if "read" in message:
-                    if on_progress is not None:
-                        on_progress(message["read"])
-                elif "error" in message:
+                if "read" in message and on_progress is not None:
+                    on_progress(message["read"])
+                if "error" in message:
                     status, text = message["error"]
                     raise errors.for_status(status, text)
-                else:
+                if "result" in message:
                     result: dict[str, Any] = message["result"]
                     return result
             async with asyncio.timeout(stall):
                 code = await asyncio.shield(ending)
-                last = (await complaint).decode(errors="replace").strip().rpartition("\n")[2]
+            last = _complaint(worker.stderr).strip().rpartition("\n")[2]
         except TimeoutError:
             raise errors.DeadlineExceeded(
                 f"{subject} made no progress for {stall:g} s; is the disk overloaded or gone?"
@@ -191,12 +187,12 @@ async def _follow(
     raise errors.Internal(f"{subject} ended with exit code {code}: {last or 'it said nothing'}")
 
 
-async def _rest(reader: asyncio.StreamReader) -> bytes:
-    """What comes until the end; of more than a line's limit, the last part."""
-    content = b""
-    while data := await reader.read(_LINE_LIMIT):
-        content = (content + data)[-_LINE_LIMIT:]
-    return content
+def _complaint(pipe: IO[bytes] | None) -> str:
+    """What a worker that has ended wrote to standard error: nobody reads it before, so it is what a pipe holds."""
+    if pipe is None:
+        return ""
+    os.set_blocking(pipe.fileno(), False)
+    return (pipe.read(_LINE_LIMIT) or b"").decode(errors="replace")
 
 
 async def _reader(pipe: Any, closing: ExitStack) -> asyncio.StreamReader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import sys
@@ -170,6 +171,7 @@ class Source:
                     raise DataLoss("the layer's compressed data are cut short")
 
 
+@functools.cache
 def decoders() -> tuple[Decoder, Decoder]:
     """The decoders of gzip and of zstd."""
     from isal import igzip_lib

@@ -3,8 +3,8 @@
 REQUEST is JSON: ``blob`` and ``target`` (paths), ``diff_id``, ``limits`` (the fields of Limits), ``lower`` (paths of
 the layers below, the topmost first) and ``record`` (the path of the record to write, "" for none). The worker writes a
 line of JSON at a time to standard output: ``{"read": N}`` with the number of the blob's bytes read, and at the end
-either ``{"result": {…}}`` with the fields of UnpackResult or ``{"error": [STATUS, TEXT]}`` with the gRPC status name of
-a podyard error. Anything else is a bug, whose trace goes to standard error.
+either ``{"read": N, "result": {…}}`` with the fields of UnpackResult or ``{"error": [STATUS, TEXT]}`` with the gRPC
+status name of a podyard error. Anything else is a bug, whose trace goes to standard error.
 
 It opens the blob and the directories, then gives up everything else before it reads the first byte. The layers below
 may be in the making still: it looks at them only once its standard input has ended.
@@ -56,7 +56,7 @@ def main() -> None:
 def run(request: dict[str, Any]) -> None:
     """Unpack one layer, in a process that is isolated and of no other use afterwards."""
     try:
-        say({"result": _unpack(request)})
+        say(_unpack(request))
     except PodyardError as error:
         say({"error": [error.status, str(error)]})
     except MemoryError:
@@ -82,11 +82,10 @@ def _unpack(request: dict[str, Any]) -> dict[str, Any]:
     for member in members(source, limits):
         tree.add(member)
     digest = source.digest()
-    say({"read": source.blob_read})
     if digest != diff_id:
         raise DataLoss(f"the uncompressed layer has the digest {digest}; the image's configuration says {diff_id}")
     tree.finish()
-    return {
+    result = {
         "size": tree.size,
         "inodes": tree.inodes,
         "diff_id": digest,
@@ -94,6 +93,7 @@ def _unpack(request: dict[str, Any]) -> dict[str, Any]:
         "record": _finished(recorder, tree.attributes.used),
         "disk": recorder.disk if recorder is not None else 0,
     }
+    return {"read": source.blob_read, "result": result}
 
 
 def _finished(recorder: Recorder | None, attributes: bool) -> str:
