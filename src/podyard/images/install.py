@@ -49,7 +49,7 @@ class Installer:
         """
         chain = contents.chain
         progress.extend(self._show(layer, chain_id) for layer, chain_id in zip(contents.layers, chain, strict=True))
-        async with _together() as group:
+        async with together() as group:
             for position in range(len(chain)):
                 group.create_task(self._layer(source, contents.layers, chain, position))
 
@@ -65,7 +65,7 @@ class Installer:
         progress = self._show(layer, chain[position])
         async with self._blobs.use(layer.key, lambda: self._fetch(source, layer, progress)) as blob:
             self._unused.add(blob)
-            async with _together() as group:
+            async with together() as group:
                 if position > 0:
                     group.create_task(self._layer(source, layers, chain, position - 1))
                 await self._unpack(blob, layer, chain[: position + 1], progress)
@@ -128,7 +128,7 @@ class Installer:
 
 
 @asynccontextmanager
-async def _together() -> AsyncIterator[asyncio.TaskGroup]:
+async def together() -> AsyncIterator[asyncio.TaskGroup]:
     """Tasks of which the first that fails cancels the others, and is the failure of all."""
     try:
         async with asyncio.TaskGroup() as group:

@@ -30,7 +30,7 @@ from podyard.images.exports import Exporter
 from podyard.images.fsck import Checker, Report
 from podyard.images.garbage import Garbage
 from podyard.images.holds import Holds
-from podyard.images.install import Installer
+from podyard.images.install import Installer, together
 from podyard.images.manifest import parse_configuration
 from podyard.images.platforms import Host
 from podyard.images.progress import PullProgress, doing
@@ -292,8 +292,9 @@ class ImageStore:
                 with doing(progress, "fetching and unpacking layers"):
                     await self._installer.install(source, contents, progress.layers)
                 with doing(progress, "writing the image to the disk"):
-                    await self._snapshots.sync(contents.chain)
-                    await self._content.add(contents.documents)
+                    async with together() as group:
+                        group.create_task(self._snapshots.sync(contents.chain))
+                        group.create_task(self._content.add(contents.documents))
                 return self._remember(contents, names)
         except BaseException as error:
             full = isinstance(error, ResourceExhausted) or (isinstance(error, OSError) and error.errno in FULL)

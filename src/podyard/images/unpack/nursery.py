@@ -1,7 +1,7 @@
 """The nursery: a process that forks workers, so that each starts in milliseconds: ``python -m … nursery PARENT``.
 
-It has loaded all that workers need, and reads nothing that an image's author wrote. One worker is always forked ahead,
-and waits for what it has to do. The nursery's standard input is a socket (SOCK_SEQPACKET). A message is JSON:
+It has loaded all that workers need, and reads nothing that an image's author wrote. A few workers are forked ahead, and
+wait for what they have to do. The nursery's standard input is a socket (SOCK_SEQPACKET). A message is JSON:
 ``{"run": "worker"|"packer", "request": {…}}`` with three descriptors, the worker's standard input, output and error, is
 answered by ``{"pid": N}`` with the worker's pidfd; ``{"reap": N}``, sent once that worker has ended, by ``{"code": N}``
 (negative: the signal). It ends when the other end of the socket is closed, and its workers with it. PARENT: the process
@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import sys
+from collections import deque
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -23,6 +24,8 @@ from podyard.images.unpack.limits import MESSAGE_LIMIT
 from podyard.images.unpack.stream import decoders
 from podyard.linux import confine, libc
 
+AHEAD = 4
+"""Workers that are forked at once."""
 _PROGRAMS = {"worker": worker.run, "packer": packer.run}
 
 
@@ -35,8 +38,10 @@ def main() -> None:
     # What is here now stays: no worker's collector writes to it, so that its pages stay shared.
     gc.freeze()
     with socket.socket(fileno=0) as channel:
-        waiting = _Waiting(channel)
+        waiting: deque[_Waiting] = deque()
         while True:
+            if not waiting:
+                _fork(waiting, channel)
             message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_LIMIT, 3)
             if not message:
                 return
@@ -45,35 +50,30 @@ def main() -> None:
                 _, status = os.waitpid(order["reap"], 0)
                 channel.send(json.dumps({"code": os.waitstatus_to_exitcode(status)}).encode())
                 continue
-            try:
-                waiting.begin(message, descriptors)
-            except BrokenPipeError:
-                waiting = _Waiting(channel)
-                waiting.begin(message, descriptors)
+            worker = _ready(waiting, channel, message, descriptors)
             for descriptor in descriptors:
                 os.close(descriptor)
-            waiting.introduce(channel)
-            waiting = _Waiting(channel)
+            worker.introduce(channel)
 
 
 class _Waiting:
-    """A worker that has nothing to do yet. ``channel``: the nursery's socket, which is none of its business."""
+    """A worker that has nothing to do yet. ``others``: sockets of the nursery's, which are none of its business."""
 
-    def __init__(self, channel: socket.socket) -> None:
-        self._socket, orders = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def __init__(self, others: Sequence[socket.socket]) -> None:
+        self.socket, orders = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
-            self._socket.close()
-            channel.close()
+            for other in (self.socket, *others):
+                other.close()
             _be(orders, parent)
         orders.close()
 
     def begin(self, message: bytes, descriptors: Sequence[int]) -> None:
         """Let it work. Raises BrokenPipeError when it has been killed meanwhile."""
-        with self._socket:
+        with self.socket:
             try:
-                socket.send_fds(self._socket, [message], descriptors)
+                socket.send_fds(self.socket, [message], descriptors)
             except BrokenPipeError:
                 os.waitpid(self._pid, 0)
                 raise
@@ -83,6 +83,25 @@ class _Waiting:
         pidfd = os.pidfd_open(self._pid)
         socket.send_fds(channel, [json.dumps({"pid": self._pid}).encode()], [pidfd])
         os.close(pidfd)
+
+
+def _fork(waiting: deque[_Waiting], channel: socket.socket) -> None:
+    # Together: after a fork each page is copied when it is first written to, which is more work than the fork.
+    for _ in range(AHEAD):
+        waiting.append(_Waiting([channel, *(other.socket for other in waiting)]))
+
+
+def _ready(waiting: deque[_Waiting], channel: socket.socket, message: bytes, descriptors: Sequence[int]) -> _Waiting:
+    """A worker that has taken the message; those that were killed while they waited are passed over."""
+    while True:
+        worker = waiting.popleft()
+        try:
+            worker.begin(message, descriptors)
+        except BrokenPipeError:
+            if not waiting:
+                _fork(waiting, channel)
+        else:
+            return worker
 
 
 def _be(orders: socket.socket, parent: int) -> NoReturn:

@@ -76,7 +76,7 @@ def _unpack(request: dict[str, Any]) -> dict[str, Any]:
     decoders()  # no module can be loaded from inside the layer
     recorder = None if record is None else Recorder(record)
     confine_to(request["target"], lower, _CAPABILITIES)
-    report = _Report()
+    report = _Report(os.fstat(blob).st_size)
     source = Source(blob, limits, report, recorder)
     tree = Tree(source, Below(lower, lambda: _wait(report)), limits, recorder)
     for member in members(source, limits):
@@ -125,16 +125,17 @@ def confine_to(target: str, lower: Sequence[int], capabilities: Sequence[int]) -
 
 
 class _Report:
-    """Tells how far the blob is read, not too often."""
+    """Tells how far the blob of ``size`` bytes is read, not too often; of its end the result tells."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._next = 0.0
         self._read = 0
 
     def __call__(self, read: int) -> None:
         self._read = read
         now = time.monotonic()
-        if now >= self._next:
+        if now >= self._next and read != self._size:
             self._next = now + _REPORT
             self.again()
 

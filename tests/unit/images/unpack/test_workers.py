@@ -18,6 +18,7 @@ from tests.unit.images.unpack.archives import digest
 from podyard.errors import DataLoss, Internal, InvalidArgument
 from podyard.images.unpack import UnpackResult, Workers, unpack_layer
 from podyard.images.unpack.limits import Limits
+from podyard.images.unpack.nursery import AHEAD
 
 TAR = "application/vnd.oci.image.layer.v1.tar"
 
@@ -127,18 +128,32 @@ async def test_a_nursery_is_started_ahead_and_ends_when_it_was_for_nothing(
         await asyncio.sleep(0.01)
 
 
-async def test_a_waiting_worker_that_was_killed_is_replaced(tmp_path: Path, archive: bytes, workers: Workers) -> None:
-    await unpack(tmp_path, "a", digest(archive), workers)
+async def waiting(workers: Workers) -> list[int]:
+    """The workers that have been forked ahead; what has worked has ended."""
     children = Path(f"/proc/{nursery(workers)}/task/{nursery(workers)}/children")
-    while len(pids := children.read_text().split()) > 1:
-        await asyncio.sleep(0.01)  # the first one ends
-    waiting = int(pids[0])
-    pidfd = os.pidfd_open(waiting)
-    os.kill(waiting, signal.SIGKILL)
-    assert select.select([pidfd], [], [], 20)[0]
-    os.close(pidfd)
+    while len(pids := children.read_text().split()) >= AHEAD:
+        await asyncio.sleep(0.01)
+    return [int(pid) for pid in pids]
+
+
+async def test_waiting_workers_that_were_killed_are_replaced(tmp_path: Path, archive: bytes, workers: Workers) -> None:
+    await unpack(tmp_path, "a", digest(archive), workers)
+    pids = await waiting(workers)
+    assert len(pids) == AHEAD - 1
+    for pid in pids:
+        pidfd = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGKILL)
+        assert select.select([pidfd], [], [], 20)[0]
+        os.close(pidfd)
     await unpack(tmp_path, "b", digest(archive), workers)
     assert (tmp_path / "b/f").stat().st_size == 1000
+
+
+async def test_a_waiting_worker_cannot_reach_the_others(tmp_path: Path, archive: bytes, workers: Workers) -> None:
+    await unpack(tmp_path, "a", digest(archive), workers)
+    for pid in await waiting(workers):
+        opened = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+        assert len([target for target in opened if target.startswith("socket:")]) == 1
 
 
 async def test_an_idle_nursery_ends(
