@@ -21,7 +21,7 @@ from podyard.errors import PodyardError
 from podyard.images.layout import LayoutWriter, file
 
 KILLS = int(os.environ.get("PODYARD_TEST_DAEMON_KILLS", "3"))
-"""How often the daemon is killed. 50 take some 90 seconds."""
+"""How often the daemon is killed. 50 take some 70 seconds."""
 POLL = 0.002
 """Seconds between two looks at what the daemon is doing."""
 

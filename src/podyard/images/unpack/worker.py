@@ -27,7 +27,7 @@ from podyard.images.unpack.entries import failure
 from podyard.images.unpack.limits import Limits
 from podyard.images.unpack.reader import members
 from podyard.images.unpack.record import Recorder
-from podyard.images.unpack.stream import Source, decoders
+from podyard.images.unpack.stream import READ, Source, decoders
 from podyard.images.unpack.tree import Tree
 from podyard.linux import confine
 
@@ -125,17 +125,19 @@ def confine_to(target: str, lower: Sequence[int], capabilities: Sequence[int]) -
 
 
 class _Report:
-    """Tells how far the blob of ``size`` bytes is read, not too often; of its end the result tells."""
+    """Tells how far the blob of ``size`` bytes is read, not too often.
+
+    One that is read in one piece is mostly done at once: of it the result tells.
+    """
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._next = 0.0
+        self._next = time.monotonic() + _REPORT if 0 < size <= READ else 0.0
         self._read = 0
 
     def __call__(self, read: int) -> None:
         self._read = read
         now = time.monotonic()
-        if now >= self._next and read != self._size:
+        if now >= self._next:
             self._next = now + _REPORT
             self.again()
 
