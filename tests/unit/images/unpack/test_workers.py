@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,34 @@ def nursery(workers: Workers) -> int:
     return workers._nursery._process.pid
 
 
+async def waiting(workers: Workers) -> list[int]:
+    """The workers that have been forked ahead; what has worked has ended."""
+    children = Path(f"/proc/{nursery(workers)}/task/{nursery(workers)}/children")
+    while len(pids := children.read_text().split()) >= AHEAD:
+        await asyncio.sleep(0.01)
+    return [int(pid) for pid in pids]
+
+
+class Held:
+    """A process by its pidfd, so that its pid cannot become another's."""
+
+    def __init__(self, pid: int) -> None:
+        self._pidfd = os.pidfd_open(pid)
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._pidfd)
+
+    def signal(self, number: signal.Signals) -> None:
+        signal.pidfd_send_signal(self._pidfd, number)
+
+    def ended(self, limit: float) -> bool:
+        """Whether it ends within so many seconds."""
+        return bool(select.select([self._pidfd], [], [], limit)[0])
+
+
 async def test_one_nursery_forks_many_workers(tmp_path: Path, archive: bytes, workers: Workers) -> None:
     results = await asyncio.gather(*(unpack(tmp_path, f"t{number}", digest(archive), workers) for number in range(8)))
     first = nursery(workers)
@@ -81,15 +110,26 @@ async def test_a_worker_s_error_is_told_and_the_next_one_works(
 @pytest.mark.parametrize("turns", [0, 1, 3, 5, 8, 13])
 async def test_a_cancelled_worker_writes_no_more(tmp_path: Path, archive: bytes, workers: Workers, turns: int) -> None:
     await unpack(tmp_path, "first", digest(archive), workers)
-    task = asyncio.create_task(unpack(tmp_path, "t", digest(archive), workers))
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    (tmp_path / "t.record").unlink(missing_ok=True)
-    await unpack(tmp_path, "last", digest(archive), workers)
+    with ExitStack() as stack:
+        ahead = [stack.enter_context(Held(pid)) for pid in await waiting(workers)]
+        # Whichever of them it is given to cannot have done it before the cancel comes.
+        for one in ahead:
+            one.signal(signal.SIGSTOP)
+        task = asyncio.create_task(unpack(tmp_path, "t", digest(archive), workers))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        alive = [one for one in ahead if not one.ended(0)]
+        assert len(alive) >= len(ahead) - 1
+        for one in alive:
+            one.signal(signal.SIGCONT)
+        await unpack(tmp_path, "last", digest(archive), workers)
+        await workers.close()
+        assert all(one.ended(20) for one in ahead)
     assert not (tmp_path / "t.record").exists()
+    assert list((tmp_path / "t").glob("*")) == []
 
 
 async def test_a_nursery_that_has_ended_is_replaced(tmp_path: Path, archive: bytes, workers: Workers) -> None:
@@ -128,23 +168,14 @@ async def test_a_nursery_is_started_ahead_and_ends_when_it_was_for_nothing(
         await asyncio.sleep(0.01)
 
 
-async def waiting(workers: Workers) -> list[int]:
-    """The workers that have been forked ahead; what has worked has ended."""
-    children = Path(f"/proc/{nursery(workers)}/task/{nursery(workers)}/children")
-    while len(pids := children.read_text().split()) >= AHEAD:
-        await asyncio.sleep(0.01)
-    return [int(pid) for pid in pids]
-
-
 async def test_waiting_workers_that_were_killed_are_replaced(tmp_path: Path, archive: bytes, workers: Workers) -> None:
     await unpack(tmp_path, "a", digest(archive), workers)
     pids = await waiting(workers)
     assert len(pids) == AHEAD - 1
     for pid in pids:
-        pidfd = os.pidfd_open(pid)
-        os.kill(pid, signal.SIGKILL)
-        assert select.select([pidfd], [], [], 20)[0]
-        os.close(pidfd)
+        with Held(pid) as one:
+            one.signal(signal.SIGKILL)
+            assert one.ended(20)
     await unpack(tmp_path, "b", digest(archive), workers)
     assert (tmp_path / "b/f").stat().st_size == 1000
 
