@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from podyard.cri import api
 from podyard.errors import InvalidArgument
 
-_CHALLENGE = re.compile(r"\s*([A-Za-z0-9-]+)\s+(.*)", re.DOTALL)
-_PARAMETER = re.compile(r'([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))')
+# A scheme stands at the beginning or after a comma, and no "=" follows it: it may be the second of one header.
+_SCHEME = r"(?:^|,)\s*([A-Za-z0-9-]{1,64})(?=\s*(?:,|$)|\s+[^\s=])"
+_PARAMETER = r'([A-Za-z0-9_-]{1,64})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))'
+_CHALLENGES = re.compile(f"{_SCHEME}|{_PARAMETER}")
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,16 @@ class Challenge:
 
 def challenges(headers: Sequence[str]) -> list[Challenge]:
     """The Bearer and Basic challenges of WWW-Authenticate headers."""
-    found = []
+    found: list[Challenge] = []
     for header in headers:
-        match = _CHALLENGE.match(header)
-        if match is None:
-            continue
-        scheme = match[1].lower()
-        if scheme in {"bearer", "basic"}:
-            pairs = _PARAMETER.findall(match[2])
-            found.append(Challenge(scheme, {key.lower(): quoted or plain for key, quoted, plain in pairs}))
-    return found
+        parameters: dict[str, str] = {}
+        for scheme, key, quoted, plain in _CHALLENGES.findall(header):
+            if scheme:
+                parameters = {}
+                found.append(Challenge(scheme.lower(), parameters))
+            else:
+                parameters[key.lower()] = quoted or plain
+    return [challenge for challenge in found if challenge.scheme in {"bearer", "basic"}]
 
 
 def _host(server_address: str) -> str:

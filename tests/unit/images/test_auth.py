@@ -68,6 +68,26 @@ def test_challenges_are_read_in_all_their_forms() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        (
+            'Bearer realm="https://a/token",service="b", Basic realm="c"',
+            [("bearer", {"realm": "https://a/token", "service": "b"}), ("basic", {"realm": "c"})],
+        ),
+        (
+            'Basic realm="a, Bearer realm=b" , bearer realm = "https://a/token"',
+            [("basic", {"realm": "a, Bearer realm=b"}), ("bearer", {"realm": "https://a/token"})],
+        ),
+        ('Negotiate, Basic realm="a"', [("basic", {"realm": "a"})]),
+        ('Digest realm="a", nonce="b", Basic', [("basic", {})]),
+        ("Basic", [("basic", {})]),
+    ],
+)
+def test_one_header_may_have_several_challenges(header: str, found: list[tuple[str, dict[str, str]]]) -> None:
+    assert challenges([header]) == [Challenge(scheme, parameters) for scheme, parameters in found]
+
+
 class TokenServer:
     """Gives tokens. ``asked`` holds what it was asked with; ``answer`` replaces its answer."""
 
