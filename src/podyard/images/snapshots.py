@@ -11,7 +11,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -261,7 +261,11 @@ class Snapshots:
 
     def _put_away(self, record: SnapshotRecord) -> list[Path]:
         path = self.tree(record)
-        paths = [path.rename(path.with_suffix(_TRASH)), self._records_folder / str(record.folder)]
+        away = path.with_suffix(_TRASH)
+        # Where somebody else has removed it, there is nothing to put away.
+        with suppress(FileNotFoundError):
+            path.rename(away)
+        paths = [away, self._records_folder / str(record.folder)]
         self._removing.update(paths)
         return paths
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from tests.support import registry
 from tests.support.faulty import Proxy, status
-from tests.unit.images.conftest import MakeStore, Pushed
+from tests.unit.images.conftest import MakeStore, Pushed, left
 
+from podyard.errors import DataLoss
 from podyard.images.fsck import Report, problems
 from podyard.images.layout import LayoutWriter, file
 from podyard.images.store import ImageStore
@@ -57,6 +59,23 @@ async def test_a_lost_document_and_a_lost_record_are_fetched_again(
     report = await store.check(repair=True)
     assert _texts(report) == []
     assert (await store.check()).findings == []
+
+
+async def test_a_lost_directory_of_a_layer_is_found_and_fetched_again(image: Image, store: ImageStore) -> None:
+    folder = store.lower_dirs(image)[0]
+    shutil.rmtree(folder)
+    assert _texts(await store.check()) == [f"the layer's directory {folder} is missing"]
+    with pytest.raises(DataLoss, match="is missing"):
+        await store.save([image.id], store.folder.parent / "saved.tar")
+    assert _texts(await store.check(repair=True)) == []
+    assert (store.lower_dirs(image)[0] / "noise").exists()
+    assert (await store.check()).findings == []
+
+
+async def test_an_image_whose_layer_is_lost_can_be_removed(image: Image, store: ImageStore) -> None:
+    shutil.rmtree(store.lower_dirs(image)[0])
+    await store.remove(image.id)
+    assert left(store.folder) == set()
 
 
 async def test_a_repair_survives_the_next_start(

@@ -75,8 +75,10 @@ async def check_layer(
     """Compare an unpacked layer with its record and its digest; what is wrong, in words.
 
     Raises FailedPrecondition when the record cannot tell (a file was replaced within the archive), DataLoss when the
-    record itself is damaged, DeadlineExceeded without progress for ``stall`` seconds, Internal when the worker fails.
+    record itself is damaged or there is no tree, DeadlineExceeded without progress for ``stall`` seconds, Internal when
+    the worker fails.
     """
+    _look_for(tree)
     request = {"tree": str(tree), "record": str(record), "diff_id": diff_id, "output": ""}
     result = await run_worker("packer", request, f"the check of {tree}", stall=stall, workers=workers)
     return [str(problem) for problem in result["problems"]]
@@ -89,8 +91,14 @@ async def pack_layer(
 
     Raises DataLoss when the tree is not what it was, and as ``check_layer``; ResourceExhausted when the disk is full.
     """
+    _look_for(tree)
     request = {"tree": str(tree), "record": str(record), "diff_id": diff_id, "output": str(output)}
     result = await run_worker("packer", request, f"the packing of {tree}", stall=stall, workers=workers)
     if result["problems"]:
         raise errors.DataLoss(f"the layer {tree} is damaged: {'; '.join(result['problems'])}; podyard fsck --repair")
     return int(result["size"])
+
+
+def _look_for(tree: Path) -> None:
+    if not tree.is_dir():
+        raise errors.DataLoss(f"the layer's directory {tree} is missing")
