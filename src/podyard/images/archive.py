@@ -85,12 +85,12 @@ class Archive:
                 yield cls(path, tarball)
             return
         with content.writer(None, None) as writer:
-            await _decompress(path, magic, writer)
-        try:
-            async with Tarball.opened(writer.path) as tarball:
-                yield cls(path, tarball)
-        finally:
-            writer.path.unlink()
+            try:
+                await _decompress(path, magic, writer)
+                async with Tarball.opened(writer.path) as tarball:
+                    yield cls(path, tarball)
+            finally:
+                writer.path.unlink(missing_ok=True)
 
     async def images(self, host: Host) -> list[Found]:
         """The images for this host. Raises InvalidArgument when it is no archive of images, NotFound when none fits."""

@@ -204,6 +204,10 @@ class ContentStore:
         finally:
             self._writing.discard(path)
 
+    def is_part(self, path: Path) -> bool:
+        """Whether a later pull would take up this file."""
+        return path.parent == self._parts
+
     def parts(self) -> list[Part]:
         """What failed pulls have left for the next ones."""
         found = []
@@ -219,9 +223,14 @@ class ContentStore:
         """
         async with self._adding:
             new = {digest: data for digest, data in documents.items() if again or digest not in self._sizes}
-            await asyncio.to_thread(self._add, new)
-            for digest in new:
-                self._measure(digest)
+            files = {path for digest in new for path in (self._path(digest), self._draft(digest))}
+            self._writing |= files
+            try:
+                await asyncio.to_thread(self._add, new)
+                for digest in new:
+                    self._measure(digest)
+            finally:
+                self._writing -= files
 
     def read(self, digest: str) -> bytes:
         """A kept file's content. Raises DataLoss when it is missing or damaged."""
@@ -259,17 +268,17 @@ class ContentStore:
     def _add(self, documents: Mapping[str, bytes]) -> None:
         try:
             for digest, data in documents.items():
-                temporary = self._temporary / digest.replace(":", "-")
-                with open(temporary, "wb") as file:
+                draft = self._draft(digest)
+                with open(draft, "wb") as file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
-                temporary.rename(self._path(digest))
+                draft.rename(self._path(digest))
             for folder in {self._path(digest).parent for digest in documents}:
                 sync_folder(folder)
         except OSError:
             for digest in documents:
-                (self._temporary / digest.replace(":", "-")).unlink(missing_ok=True)
+                self._draft(digest).unlink(missing_ok=True)
                 if digest not in self._sizes:
                     self._path(digest).unlink(missing_ok=True)
             raise
@@ -281,6 +290,9 @@ class ContentStore:
     def _path(self, digest: str) -> Path:
         algorithm, _, name = digest.partition(":")
         return self._blobs / algorithm / name
+
+    def _draft(self, digest: str) -> Path:
+        return self._temporary / digest.replace(":", "-")
 
 
 def sync_folder(folder: Path) -> None:

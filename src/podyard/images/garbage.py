@@ -98,7 +98,7 @@ class Garbage:
             for entry in self._unused():
                 self._catalog.strip(entry.record.id)
         await self.collect(waiting=True)
-        await self._snapshots.remove([*self._snapshots.strays(), *self._content.strays()])
+        await self._snapshots.remove(self._strays())
         return items
 
     async def look(self) -> None:
@@ -128,7 +128,7 @@ class Garbage:
         for part in self._content.parts():
             why = self._left(part.changed) if part.path in loose else "a pull is writing or unpacking it"
             items.append(Item("part", part.digest, part.size, part.path not in loose, why))
-        for path in [*self._snapshots.strays(), *self._content.strays()]:
+        for path in self._strays():
             items.append(Item("file", str(path), _size(path), False, "nothing knows it: a crash has left it"))
         return items
 
@@ -198,6 +198,10 @@ class Garbage:
     def _loose_parts(self) -> list[Part]:
         busy = self._content.writing() | self._installer.busy()
         return [part for part in self._content.parts() if part.path not in busy]
+
+    def _strays(self) -> list[Path]:
+        busy = self._installer.busy()
+        return [*self._snapshots.strays(), *(path for path in self._content.strays() if path not in busy)]
 
     def _age(self, since: int) -> float:
         return (time.time_ns() - since) / 1e9

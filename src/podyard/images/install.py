@@ -35,7 +35,8 @@ class Installer:
         self._fetching = asyncio.Semaphore(parallel)
         self._unpacking = asyncio.Semaphore(min(max(os.cpu_count() or 1, 2), UNPACKING_LIMIT))
         self._blobs = Shared[Path](dispose=self._dispose)
-        # Blobs that are whole, but not unpacked yet.
+        # Blobs that are whole and that somebody may want to unpack still, and those that nobody has unpacked yet.
+        self._whole: set[Path] = set()
         self._unused: set[Path] = set()
         self._chains = Shared[None]()
         # The progress of each layer in the making, so that every pull that waits for it shows it.
@@ -101,7 +102,8 @@ class Installer:
                 await writer.resume()
                 progress.done = writer.offset
                 await source.layer(layer, writer, show)
-                return writer.path
+            self._whole.add(writer.path)
+            return writer.path
 
     async def settled(self) -> None:
         """Wait until what was cancelled has ended."""
@@ -110,13 +112,14 @@ class Installer:
 
     def busy(self) -> set[Path]:
         """Blobs that are about to be unpacked."""
-        return set(self._unused)
+        return set(self._whole)
 
     def _dispose(self, blob: Path) -> None:
-        if blob in self._unused:
-            self._unused.discard(blob)
-        else:
+        self._whole.discard(blob)
+        # A temporary file is of no use to the next pull, which could not find it.
+        if blob not in self._unused or not self._content.is_part(blob):
             blob.unlink(missing_ok=True)
+        self._unused.discard(blob)
 
     def _show(self, layer: Layer, chain_id: str) -> LayerProgress:
         if chain_id in self._snapshots:

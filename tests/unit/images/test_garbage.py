@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import subprocess
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -13,6 +17,8 @@ from tests.support.faulty import Fault, Proxy, alter, cut, status
 from tests.unit.images.conftest import MakeStore, Pushed, left
 
 from podyard.errors import DataLoss, PodyardError, RegistryUnavailable
+from podyard.images import content
+from podyard.images.garbage import Item
 from podyard.images.layout import LayoutWriter, file
 from podyard.images.store import ImageStore
 
@@ -252,3 +258,64 @@ async def test_a_registry_is_asked_once_for_a_blob_that_ten_images_share(
     assert len(fetched) == 22
     assert set(fetched.values()) == {1}
     assert (await store.check()).findings == []
+
+
+async def _while_collecting(store: ImageStore, work: Coroutine[Any, Any, Any]) -> list[Item]:
+    """Do something while all that may go is removed again and again; what went of it."""
+    task = asyncio.ensure_future(work)
+    went: list[Item] = []
+    while not task.done():
+        went += await store.garbage.run()
+        await asyncio.sleep(0)
+    await task
+    return went
+
+
+def _docker_archive(layout: LayoutWriter, folder: Path) -> Path:
+    layout.add_image([{str(number): file("x" * 500_000)} for number in range(6)], tags=["r.test/gc:1"])
+    target = folder / "docker.tar"
+    command = ["skopeo", "copy", "--insecure-policy", f"oci:{layout.folder}:r.test/gc:1", f"docker-archive:{target}"]
+    subprocess.run(command, check=True, capture_output=True)
+    return target
+
+
+async def test_a_blob_of_several_layers_stays_until_the_last_is_unpacked(
+    upstream: str, layout: LayoutWriter, store: ImageStore
+) -> None:
+    one, two = layout.add_layer({"a": file("1" * 500_000)}), layout.add_layer({"b": file("2")})
+    registry.push(upstream, layout, layout.add_image([one, two] * 4), "gc/twice", "1")
+    assert await _while_collecting(store, store.pull(f"{upstream}/gc/twice:1")) == []
+    assert (await store.check()).findings == []
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_what_a_docker_archive_is_loaded_from_stays(
+    layout: LayoutWriter, store: ImageStore, tmp_path: Path, compressed: bool
+) -> None:
+    archive = _docker_archive(layout, tmp_path)
+    if compressed:
+        archive.write_bytes(gzip.compress(archive.read_bytes(), compresslevel=1))
+    assert await _while_collecting(store, store.load(archive)) == []
+    assert (await store.check()).findings == []
+
+
+async def test_a_failed_load_leaves_nothing(layout: LayoutWriter, store: ImageStore, tmp_path: Path) -> None:
+    archive = _docker_archive(layout, tmp_path)
+    archive.write_bytes(archive.read_bytes().replace(b"x" * 1000, b"y" * 1000, 1))
+    with pytest.raises(DataLoss):
+        await store.load(archive)
+    assert left(store.folder) == set()
+
+
+async def test_documents_that_are_being_written_stay(
+    store: ImageStore, upstream: str, pushed: Pushed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+
+    def sync(folder: Path) -> None:
+        seen.append(folder)
+        assert store._content.strays() == []
+
+    monkeypatch.setattr(content, "sync_folder", sync)
+    await store.pull(f"{upstream}/{pushed.repository}:1")
+    assert seen
