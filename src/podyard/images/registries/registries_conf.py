@@ -6,6 +6,7 @@ purpose: a short name means the same on all nodes of a cluster, whichever packag
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,25 +14,36 @@ from typing import Literal
 
 import msgspec
 
-from podyard.errors import FailedPrecondition, PermissionDenied
+from podyard.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from podyard.images.registries.endpoint import Endpoint, Tls
 from podyard.images.registries.hosts_toml import SIZE_LIMIT
-from podyard.model.reference import Reference
+from podyard.model.reference import Reference, parse
+
+_WILDCARD = re.compile(r"\*(\.[A-Za-z0-9-]+)+")
+_PORT = re.compile(r":\d+$")
 
 
-class _Mirror(msgspec.Struct, frozen=True, rename="kebab"):
+class _Mirror(msgspec.Struct, rename="kebab"):
     location: str
     insecure: bool = False
     pull_from_mirror: Literal["", "all", "digest-only", "tag-only"] = ""
 
+    def __post_init__(self) -> None:
+        self.location = _place(self.location)
 
-class _Registry(msgspec.Struct, frozen=True, rename="kebab"):
+
+class _Registry(msgspec.Struct, rename="kebab"):
     prefix: str = ""
     location: str = ""
     insecure: bool = False
     blocked: bool = False
     mirror: list[_Mirror] = []
     mirror_by_digest_only: bool = False
+
+    def __post_init__(self) -> None:
+        self.prefix, self.location = _place(self.prefix), _place(self.location)
+        if "*" in self.scope and not _WILDCARD.fullmatch(self.scope):
+            raise ValueError(f"{self.scope!r} must be of the form *.example.com, without a port or a path")
 
     @property
     def scope(self) -> str:
@@ -108,10 +120,17 @@ def _read(path: Path) -> _File:
     return parsed
 
 
+def _place(text: str) -> str:
+    """A prefix or a location, without slashes at its end."""
+    if "://" in text:
+        raise ValueError(f"{text!r} must be a host, with a path if need be, and no URL")
+    return text.rstrip("/")
+
+
 def _covers(scope: str, reference: Reference) -> bool:
     """Whether a scope is a reference's registry, or a part of its name up to a separator."""
     if scope.startswith("*."):
-        return reference.registry.endswith(scope[1:])
+        return _host(reference).endswith(scope[1:])
     whole = str(reference)
     return whole == scope or (
         whole.startswith(scope) and whole[len(scope)] in "/:@" and len(scope) >= _least(reference)
@@ -125,10 +144,21 @@ def _least(reference: Reference) -> int:
 
 def _rewritten(reference: Reference, scope: str, location: str) -> str:
     """The name with the scope replaced by the location."""
-    if not location or scope.startswith("*."):
-        return location + reference.name[len(reference.registry) :] if location else reference.name
-    # A scope may reach into the tag or the digest.
-    return location + reference.name[min(len(scope), len(reference.name)) :]
+    if not location:
+        return reference.name
+    # A wildcard is for the host's name alone; another scope may reach into the tag or the digest.
+    covered = len(_host(reference)) if scope.startswith("*.") else min(len(scope), len(reference.name))
+    name = location + reference.name[covered:]
+    try:
+        parse(name)
+    except InvalidArgument as error:
+        raise FailedPrecondition(f"the location {location!r} of {scope!r} in registries.conf: {error}") from error
+    return name
+
+
+def _host(reference: Reference) -> str:
+    """The registry without its port."""
+    return _PORT.sub("", reference.registry)
 
 
 def _used(mirror: _Mirror, registry: _Registry, reference: Reference) -> bool:

@@ -93,6 +93,47 @@ location = "c.test"
     assert found.endpoints(parse("b.test/x")) is None
 
 
+def test_slashes_at_the_end_of_a_place_do_not_count(tmp_path: Path) -> None:
+    found = conf(
+        tmp_path,
+        """
+[[registry]]
+prefix = "a.test/n/"
+location = "b.test:5000/m/"
+[[registry.mirror]]
+location = "m.test/"
+[[registry]]
+location = "bad.test/"
+blocked = true
+""",
+    )
+    assert asked(found, "a.test/n/x") == ["m.test/x", "b.test:5000/m/x"]
+    with pytest.raises(PermissionDenied, match="is blocked"):
+        found.endpoints(parse("bad.test/x"))
+
+
+def test_a_wildcard_is_for_all_ports(tmp_path: Path) -> None:
+    found = conf(
+        tmp_path,
+        """
+[[registry]]
+prefix = "*.a.test"
+location = "b.test"
+[[registry.mirror]]
+location = "m.test/cache"
+pull-from-mirror = "digest-only"
+[[registry]]
+prefix = "*.bad.test"
+blocked = true
+""",
+    )
+    assert asked(found, "x.a.test:5000/y") == ["b.test:5000/y"]
+    with pytest.raises(PermissionDenied, match="is blocked"):
+        found.endpoints(parse("x.bad.test:5000/y"))
+    with pytest.raises(FailedPrecondition, match=r"the location 'm\.test/cache' of '\*\.a\.test'"):
+        found.endpoints(parse(f"x.a.test:5000/y@{DIGEST}"))
+
+
 def test_a_mirror_may_be_for_digests_or_tags_only(tmp_path: Path) -> None:
     found = conf(
         tmp_path,
@@ -143,6 +184,8 @@ def test_a_drop_in_replaces_lists_and_registries_of_the_same_prefix(tmp_path: Pa
         ("[[registry", "cannot be used"),
         ("[[registry]]\ninsecure = true\n", "neither a prefix nor a location"),
         ('[[registry]]\nlocation = "a"\n[[registry.mirror]]\ninsecure = true\n', "missing required field"),
+        ('[[registry]]\nlocation = "a.test"\n[[registry.mirror]]\nlocation = "https://m.test"\n', "no URL"),
+        ('[[registry]]\nprefix = "*.a.test/x"\nblocked = true\n', "without a port or a path"),
         ('[registries.search]\nregistries = ["a"]\n', "version 1"),
     ],
 )
