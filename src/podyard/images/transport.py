@@ -86,7 +86,8 @@ class Transport:
     ) -> aiohttp.ClientResponse:
         used = endpoint.authorization
         response = await self._schemes(endpoint, path, headers, params)
-        if response.status != 401:
+        # Where a redirect leads to, nobody gets our credentials by asking for them, or by naming a token server.
+        if response.status != 401 or not _is_at(response.url, endpoint.host):
             return response
         ways = response.headers.getall("WWW-Authenticate", [])
         response.close()
@@ -270,6 +271,11 @@ def _no_connection(error: Exception, host: str) -> RegistryUnavailable:
     if isinstance(error, TimeoutError):
         return Passing(f"{host} does not answer in time")
     return Passing(f"the connection to {host} was cut: {error or type(error).__name__}")
+
+
+def _is_at(url: URL, host: str) -> bool:
+    """Whether a URL is of "host[:port]", where a scheme's own port may be left out."""
+    return url.origin() == type(url)(f"{url.scheme}://{host}", encoded=True).origin()
 
 
 def _join(base: URL, target: str, host: str) -> URL:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
-from tests.support.faulty import Proxy, status
+from tests.support.faulty import Proxy, redirect, status
 from tests.unit.images.conftest import Pushed
 
 from podyard.cri import api
@@ -210,6 +210,19 @@ async def test_an_unusable_token_is_told(
     tokens.answer = web.Response(text=text)
     with pytest.raises(RegistryUnavailable, match="token"):
         await store.pull(f"{proxy.address}/{pushed.repository}:1")
+
+
+async def test_whom_a_redirect_leads_to_cannot_ask_for_credentials(
+    proxy: Proxy, upstream: str, pushed: Pushed, store: ImageStore, tokens: TokenServer
+) -> None:
+    async with Proxy(upstream).serving() as elsewhere:
+        challenge = f'Bearer realm="http://{tokens.address}/token",service="x"'
+        elsewhere.fault("/blobs/", status(401, {"WWW-Authenticate": challenge}), times=99)
+        proxy.fault("/blobs/", redirect(lambda request: f"http://{elsewhere.address}{request.path_qs}"), times=99)
+        with pytest.raises(PermissionDenied, match="refuses access"):
+            await store.pull(f"{proxy.address}/{pushed.repository}:1", Credentials("me", "secret"))
+        assert elsewhere.asked
+    assert tokens.asked == []
 
 
 async def test_a_realm_that_is_not_secure_gets_no_credentials(
