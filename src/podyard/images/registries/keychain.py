@@ -111,9 +111,11 @@ async def _of_file(file: _File, registry: str, repository: str) -> list[Credenti
     """A helper for the registry comes before the store of all, and that before what the file has itself."""
     found = []
     keys = [registry] if registry != DEFAULT_REGISTRY else [DOCKER_HUB_KEY, registry, "index.docker.io"]
-    helper = next((file.cred_helpers[key] for key in keys if key in file.cred_helpers), file.creds_store)
+    # docker and podman name docker.io differently, to helpers too: the key tells who has logged in.
+    key = next((key for key in keys if key in file.cred_helpers), keys[0])
+    helper = file.cred_helpers.get(key, file.creds_store)
     if helper:
-        answer = await _ask(helper, keys[0])
+        answer = await _ask(helper, key)
         if answer is not None:
             found.append(answer)
     for key in _scopes(keys, registry, repository):

@@ -79,6 +79,14 @@ async def test_a_helper_is_asked_for_its_registry_before_the_store(
     assert await users([file], "docker.io") == ["all-https://index.docker.io/v1/"]
 
 
+@pytest.mark.parametrize("key", ["docker.io", keychain.DOCKER_HUB_KEY])
+async def test_a_helper_is_asked_for_docker_io_by_the_name_that_it_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    helper(tmp_path, monkeypatch, "h", f"""test "$(cat)" = {key} && echo '{{"Username": "u", "Secret": "p"}}'""")
+    assert await users([write(tmp_path, {"credHelpers": {key: "h"}})], "docker.io", "library/busybox") == ["u"]
+
+
 async def test_a_helper_s_token_is_an_identity_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     helper(tmp_path, monkeypatch, "t", """echo '{"Username": "<token>", "Secret": "i"}'""")
     file = write(tmp_path, {"credsStore": "t"})
