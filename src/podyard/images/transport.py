@@ -200,16 +200,20 @@ class Transport:
 
         # Another host gets to see no certificate of ours.
         tls = endpoint.tls if url.raw_authority == endpoint.host else replace(endpoint.tls, clients=())
-        return await session.request(
-            method,
-            url,
-            headers=CIMultiDict(headers),
-            allow_redirects=False,
-            proxy=proxy_for(url.scheme, url.raw_authority),
-            max_field_size=65536,
-            ssl=await self._context(tls) if url.scheme == "https" else True,
-            **more,
-        )
+        try:
+            return await session.request(
+                method,
+                url,
+                headers=CIMultiDict(headers),
+                allow_redirects=False,
+                proxy=proxy_for(url.scheme, url.raw_authority),
+                max_field_size=65536,
+                ssl=await self._context(tls) if url.scheme == "https" else True,
+                **more,
+            )
+        except UnicodeError as error:
+            # The resolver's, for names with parts of more than 63 characters.
+            raise RegistryUnavailable(f"{url.raw_host} can be no host's name") from error
 
     async def _context(self, tls: Tls) -> ssl.SSLContext:
         """The TLS settings, read again when a file has changed. Raises RegistryUnavailable when one cannot be used."""
@@ -283,7 +287,8 @@ def _join(base: URL, target: str, host: str) -> URL:
 
     try:
         url = base.join(URL(target, encoded=True))
-        url.origin()
+        # Host and port are looked at only where a URL is made of a text.
+        URL(str(url.origin()))
     except ValueError as error:
         raise RegistryUnavailable(f"{host} points to {target[:SAID_LIMIT]!r}, which is no URL") from error
     return url

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from podyard.errors import InvalidArgument
 
@@ -13,7 +15,7 @@ DEFAULT_TAG = "latest"
 NAME_LIMIT = 255
 """Characters of registry and repository together (the grammar of the distribution project's references)."""
 
-_HOST_PART = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOST_PART = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 _REGISTRY = re.compile(rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*|\[[0-9a-fA-F:]+\])(?::[0-9]{{1,5}})?")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -74,7 +76,7 @@ def parse(text: str) -> Reference:
     repository, colon, tag = path.partition(":")
     if colon and not _TAG.fullmatch(tag):
         raise _wrong(text, f"the tag {tag!r} must be up to 128 letters, digits, '_', '.' or '-'")
-    if not _REGISTRY.fullmatch(registry):
+    if not _REGISTRY.fullmatch(registry) or not _can_be_reached(registry):
         raise _wrong(text, f"{registry!r} is no registry's host name")
     if registry == "index.docker.io":
         registry = DEFAULT_REGISTRY
@@ -103,6 +105,18 @@ def _split_registry(text: str) -> tuple[str, str]:
     if slash and (any(char in ".:[" for char in first) or first == "localhost" or first != first.lower()):
         return first, rest
     return DEFAULT_REGISTRY, text
+
+
+def _can_be_reached(registry: str) -> bool:
+    """Whether the address and the port of what looks like a registry are in range."""
+    try:
+        url = urlsplit(f"//{registry}")
+        port = url.port
+        if registry.startswith("["):
+            ipaddress.IPv6Address(url.hostname or "")
+    except ValueError:
+        return False
+    return port is None or port > 0
 
 
 def _wrong(text: str, why: str) -> InvalidArgument:

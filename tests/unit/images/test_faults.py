@@ -285,6 +285,8 @@ async def test_a_blob_store_gets_no_credentials(
     [
         ("ftp://127.0.0.1/x", "not secure"),
         ("http://[", "is no URL"),
+        ("http://127.0.0.1:70000/x", "is no URL"),
+        (f"http://{'a' * 64}.test/x", "can be no host's name"),
         ("", "more than 10 times"),
     ],
 )
