@@ -64,7 +64,12 @@ class Manifest(msgspec.Struct, frozen=True):
     """One image for one platform."""
 
     config: Descriptor
-    layers: list[Descriptor]
+    given: list[Descriptor] | None = msgspec.field(name="layers")
+
+    @property
+    def layers(self) -> list[Descriptor]:
+        """The layers, the lowest first. Go writes an empty list as null."""
+        return self.given or []
 
 
 class Index(msgspec.Struct, frozen=True):

@@ -39,8 +39,9 @@ def test_manifests_and_indexes_are_told_apart_by_what_they_hold() -> None:
     assert isinstance(index, Index)
 
 
-def test_a_manifest_without_layers_is_one() -> None:
-    assert parse_manifest(_manifest(layers=[]), "m").layers == []  # type: ignore[union-attr]
+@pytest.mark.parametrize("layers", [[], None])
+def test_a_manifest_without_layers_is_one(layers: list[Any] | None) -> None:
+    assert parse_manifest(_manifest(layers=layers), "m").layers == []  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("media_type", [DOCKER_CONFIG, "application/octet-stream", ""])
