@@ -88,11 +88,15 @@ def _put(root: _Node, path: bytes, entry: Entry, layer: Layer) -> None:
         node.below.pop(name, None)
         return
     there = node.below.get(name)
-    if there is None or not stat.S_ISDIR(entry.mode) or entry.xattrs.startswith(_OPAQUE):
+    if there is None or not stat.S_ISDIR(entry.mode) or _is_opaque(entry.xattrs):
         there = node.below[name] = _Node()
     elif there.entry is not None and not stat.S_ISDIR(there.entry.mode):
         there.below.clear()
     there.entry, there.layer = entry._replace(xattrs=_shown(entry.xattrs)), layer
+
+
+def _is_opaque(xattrs: bytes) -> bool:
+    return any(one.startswith(_OPAQUE) for one in xattrs.split(b","))
 
 
 def _shown(xattrs: bytes) -> bytes:
