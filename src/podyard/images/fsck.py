@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -56,6 +56,7 @@ class Checker:
         installer: Installer,
         holds: Holds,
         puller: Puller,
+        in_use: Callable[[], set[str]],
     ) -> None:
         self._catalog = catalog
         self._content = content
@@ -63,13 +64,14 @@ class Checker:
         self._installer = installer
         self._holds = holds
         self._puller = puller
+        self._in_use = in_use
         self._checking = asyncio.Lock()
 
-    async def check(self, in_use: Iterable[str], *, repair: bool = False) -> Report:
+    async def check(self, *, repair: bool = False) -> Report:
         """Verify each document against its digest, and each layer against its record and the digest of its archive.
 
-        ``repair``: fetch what is wrong again, from where the image's names with a digest say that it is. Layers of the
-        images ``in_use``, of containers, are left alone: they are mounted.
+        ``repair``: fetch what is wrong again, from where the image's names with a digest say that it is. Layers of
+        images that containers are made of are left alone: they are mounted.
 
         Raises DeadlineExceeded when the disk does not answer.
         """
@@ -78,7 +80,7 @@ class Checker:
             repaired: list[Finding] = []
             # A damaged configuration hides what is wrong with the layers: once it is back, they are compared too.
             for _ in range(_ROUNDS if repair else 0):
-                await self._repair(report, frozenset(in_use))
+                await self._repair(report)
                 done = [finding for finding in report.findings if finding.repaired]
                 if not done:
                     break
@@ -146,14 +148,14 @@ class Checker:
         else:
             report.findings += [Finding("layer", layer.chain_id, problem) for problem in problems]
 
-    async def _repair(self, report: Report, in_use: frozenset[str]) -> None:
+    async def _repair(self, report: Report) -> None:
         for entry in list(self._catalog.entries()):
             wrong = [item for item in report.findings if item.name in entry.parts and not (item.note or item.repaired)]
             if not wrong:
                 continue
             try:
                 with self._holds.on(entry.parts):
-                    await self._fetch_again(entry, {item.name for item in wrong}, in_use)
+                    await self._fetch_again(entry, {item.name for item in wrong})
             except (PodyardError, OSError) as error:
                 reason = translate(error, "fetching it again")
                 for item in wrong:
@@ -162,10 +164,8 @@ class Checker:
             for item in wrong:
                 item.repaired = True
 
-    async def _fetch_again(self, entry: Entry, wrong: set[str], in_use: frozenset[str]) -> None:
-        users = [other for other in self._catalog.entries() if other.record.id in in_use]
-        mounted = {chain_id for other in users for chain_id in other.record.layers}
-        if not wrong.isdisjoint(mounted):
+    async def _fetch_again(self, entry: Entry, wrong: set[str]) -> None:
+        if not wrong.isdisjoint(self._mounted()):
             raise FailedPrecondition("containers use the layer: remove them first")
         if not entry.image.repo_digests:
             raise FailedPrecondition("the image has no name with a digest to fetch it by: load it again")
@@ -190,7 +190,7 @@ class Checker:
         if documents:
             await self._content.add(documents, again=True)
         layers = wrong.intersection(entry.record.layers)
-        with self._snapshots.suspected(layers):
+        with self._snapshots.suspected(layers, self._mounted):
             await self._installer.install(repository, contents, progress.layers)
         await self._snapshots.sync(layers)
         self._catalog.save(entry.record, entry.config, ())
@@ -198,6 +198,12 @@ class Checker:
         left = wrong - set(documents) - layers
         if left:
             raise DataLoss(f"{name} does not lead to {', '.join(sorted(left))}")
+
+    def _mounted(self) -> set[str]:
+        """The layers of images that containers are made of."""
+        in_use = self._in_use()
+        users = [entry for entry in self._catalog.entries() if entry.record.id in in_use]
+        return {chain_id for entry in users for chain_id in entry.record.layers}
 
 
 def problems(findings: Sequence[Finding]) -> list[Finding]:

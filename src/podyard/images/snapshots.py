@@ -10,14 +10,14 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from podyard.errors import DataLoss, Internal, PodyardError
+from podyard.errors import DataLoss, FailedPrecondition, Internal, PodyardError
 from podyard.images.records import ImageRecords, SnapshotRecord
 from podyard.images.unpack import Workers, unpack_layer
 from podyard.linux import process
@@ -55,6 +55,7 @@ class Snapshots:
         # Whole, but perhaps not on the disk yet: ``sync`` comes before an image's record, which makes layers stay.
         self._unsynced: set[str] = set()
         self._suspect: frozenset[str] = frozenset()
+        self._mounted: Callable[[], Collection[str]] = frozenset
         self._making: dict[str, _Making] = {}
         self._begun = asyncio.Condition()
         self._removing: set[Path] = set()
@@ -157,6 +158,7 @@ class Snapshots:
                 )
                 if below is not None:
                     await asyncio.shield(below)
+            self._check_replaceable(chain[-1])
             record = SnapshotRecord(
                 chain_id=chain[-1],
                 folder=making.number,
@@ -204,13 +206,16 @@ class Snapshots:
                 self._known[chain_id] = replace(self._known[chain_id], boot_id="")
 
     @contextmanager
-    def suspected(self, chain_ids: Collection[str]) -> Iterator[None]:
-        """While this lasts, some layers count as not here, so that they are fetched and unpacked again."""
-        self._suspect = frozenset(chain_ids)
+    def suspected(self, chain_ids: Collection[str], mounted: Callable[[], Collection[str]]) -> Iterator[None]:
+        """While this lasts, some layers count as not here, so that they are fetched and unpacked again.
+
+        Those that are ``mounted`` when this is done are not replaced: unpacking them raises FailedPrecondition.
+        """
+        self._suspect, self._mounted = frozenset(chain_ids), mounted
         try:
             yield
         finally:
-            self._suspect = frozenset()
+            self._suspect, self._mounted = frozenset(), frozenset
 
     def forget(self, chain_ids: Collection[str]) -> list[Path]:
         """Put layers that the database has forgotten out of the way; gives what is left of them, for ``remove``."""
@@ -231,6 +236,10 @@ class Snapshots:
         numbers |= {str(making.number) for making in self._making.values()}
         found = [*self._folder.iterdir(), *self._records_folder.iterdir()]
         return [path for path in found if path.name not in numbers and path not in self._removing]
+
+    def _check_replaceable(self, chain_id: str) -> None:
+        if chain_id in self._known and chain_id in self._mounted():
+            raise FailedPrecondition("containers use the layer: remove them first")
 
     def _layers_below(self, chain: Sequence[str]) -> tuple[list[Path], list[asyncio.Future[bool]]]:
         """The directories of the layers below the top one, the topmost first; of those begun, what says how they end.

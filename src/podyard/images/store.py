@@ -98,6 +98,7 @@ class ImageStore:
             installer=self._installer,
             holds=self._holds,
             puller=self._puller,
+            in_use=in_use,
         )
         self._exporter = Exporter(self._content, self._snapshots)
 
@@ -221,7 +222,7 @@ class ImageStore:
 
     async def check(self, *, repair: bool = False) -> Report:
         """Compare everything with its digests and records; with ``repair``, fetch again what is wrong."""
-        return await self._checker.check(self._in_use(), repair=repair)
+        return await self._checker.check(repair=repair)
 
     async def save(self, references: Sequence[str], path: Path) -> int:
         """Write images to a new OCI layout in a tar archive; its size in bytes.

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from tests.support import registry
 from tests.support.faulty import Proxy, status
 from tests.unit.images.conftest import MakeStore, Pushed, left
@@ -102,6 +103,28 @@ async def test_layers_of_containers_are_left_alone(upstream: str, pushed: Pushed
     assert texts
     assert all("not repaired: containers use the layer" in text for text in texts)
     assert store.lower_dirs(image)[0] == folder
+
+
+@pytest.mark.parametrize("moment", ["/manifests/", "/blobs/"])
+async def test_layers_of_containers_that_come_meanwhile_are_left_alone(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, moment: str
+) -> None:
+    used: set[str] = set()
+    store = await make_store(in_use=lambda: used)
+    image = await store.pull(f"{proxy.address}/{pushed.repository}:1")
+    folder = store.lower_dirs(image)[0]
+    (folder / "noise").unlink()
+
+    async def make_container(request: web.Request, answer: web.Response) -> web.StreamResponse:
+        used.add(image.id)
+        return answer
+
+    proxy.fault(moment, make_container, times=9)
+    texts = _texts(await store.check(repair=True))
+    assert texts
+    assert all("not repaired" in text and "containers use the layer" in text for text in texts)
+    assert store.lower_dirs(image)[0] == folder
+    assert folder.is_dir()
 
 
 async def test_what_cannot_be_fetched_again_is_told(
