@@ -193,7 +193,9 @@ class Checker:
         with self._snapshots.suspected(layers, self._mounted):
             await self._installer.install(repository, contents, progress.layers)
         await self._snapshots.sync(layers)
-        self._catalog.save(entry.record, entry.config, ())
+        # It may have been removed meanwhile: then it must not come back.
+        current = self._catalog.get(entry.record.id)
+        self._catalog.save(current.record, current.config, ())
         self._snapshots.used(entry.record.layers)
         left = wrong - set(documents) - layers
         if left:

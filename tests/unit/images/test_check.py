@@ -127,6 +127,23 @@ async def test_layers_of_containers_that_come_meanwhile_are_left_alone(
     assert folder.is_dir()
 
 
+async def test_an_image_that_is_removed_while_it_is_repaired_does_not_come_back(
+    proxy: Proxy, pushed: Pushed, store: ImageStore
+) -> None:
+    image = await store.pull(f"{proxy.address}/{pushed.repository}:1")
+    (store.lower_dirs(image)[0] / "noise").unlink()
+
+    async def remove(request: web.Request, answer: web.Response) -> web.StreamResponse:
+        await store.remove(image.id)
+        return answer
+
+    proxy.fault("/manifests/", remove)
+    await store.check(repair=True)
+    assert store.images() == []
+    await store.garbage.run()
+    assert left(store.folder) == set()
+
+
 async def test_what_cannot_be_fetched_again_is_told(
     proxy: Proxy, pushed: Pushed, store: ImageStore, layout: LayoutWriter
 ) -> None:
