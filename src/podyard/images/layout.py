@@ -203,7 +203,7 @@ class LayoutWriter:
             {
                 "schemaVersion": 2,
                 "mediaType": media_type,
-                "manifests": [{**_descriptor(entry), "platform": dict(entry.platform)} for entry in manifests],
+                "manifests": [{**_descriptor(entry), **_platform(entry)} for entry in manifests],
             }
         )
         made = WrittenManifest(self._blob(data), len(data), media_type)
@@ -224,8 +224,7 @@ class LayoutWriter:
         for tag in tags or [""]:
             annotations = {"io.containerd.image.name": tag, "org.opencontainers.image.ref.name": tag}
             named = {"annotations": annotations} if tag else {}
-            platform = {"platform": dict(made.platform)} if made.platform else {}
-            self._index.append({**_descriptor(made), **platform, **named})
+            self._index.append({**_descriptor(made), **_platform(made), **named})
         self._write_index()
 
     def _write_index(self) -> None:
@@ -283,6 +282,10 @@ def _layer_type(family: Family, compression: Compression) -> str:
 
 def _descriptor(made: WrittenManifest) -> dict[str, Any]:
     return {"mediaType": made.media_type, "digest": made.digest, "size": made.size}
+
+
+def _platform(made: WrittenManifest) -> dict[str, Any]:
+    return {"platform": dict(made.platform)} if made.platform else {}
 
 
 def _anonymous(info: tarfile.TarInfo) -> tarfile.TarInfo:

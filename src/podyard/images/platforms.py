@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from podyard.errors import NotFound
-from podyard.images.manifest import Descriptor
+from podyard.images.manifest import ACCEPTED, Descriptor
+
+CHOICES_LIMIT = 10
+"""Manifests without a platform that are looked at in one index."""
 
 # What uname(2) says, as Go names it, with the CPU variants that run here, the best first.
 _MACHINES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -43,8 +46,10 @@ class Host:
         """Whether an image's configuration fits; what it leaves out does."""
         return os in {"", "linux"} and architecture in {"", self.architecture}
 
-    def choose(self, manifests: Sequence[Descriptor], where: str) -> Descriptor:
-        """The manifest of an index that fits best. One without a platform is taken where nothing says it fits.
+    def choices(self, manifests: Sequence[Descriptor], where: str) -> list[Descriptor]:
+        """The manifest of an index that fits best. Where nothing says that it fits: those without a platform, in order.
+
+        Only what these lead to, an index or a configuration, says which platform they are for.
 
         Raises NotFound, naming the platforms that there are.
         """
@@ -52,9 +57,9 @@ class Host:
             for entry in manifests:
                 on = entry.platform
                 if on and (on.os, on.architecture, on.variant) == ("linux", self.architecture, variant):
-                    return entry
-        for entry in manifests:
-            if entry.platform is None:
-                return entry
+                    return [entry]
+        silent = [entry for entry in manifests if entry.platform is None and entry.media_type in {*ACCEPTED, ""}]
+        if silent:
+            return silent[:CHOICES_LIMIT]
         found = ", ".join(sorted({str(entry.platform) for entry in manifests if entry.platform})) or "nothing"
         raise NotFound(f"{where} has no image for {self}: it has {found}")

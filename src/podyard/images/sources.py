@@ -11,7 +11,6 @@ from podyard.images.content import BlobWriter
 from podyard.images.manifest import (
     Configuration,
     Descriptor,
-    Index,
     Manifest,
     chain_ids,
     parse_configuration,
@@ -79,25 +78,37 @@ async def resolve(source: Source, top: Descriptor, data: bytes, host: Host, wher
 
     Raises NotFound when there is none for it, InvalidArgument for malformed documents, and what the source raises.
     """
-    documents = {top.digest: data}
-    document = parse_manifest(data, where)
-    depth = 0
-    while isinstance(document, Index):
-        depth += 1
-        if depth > NESTING_LIMIT:
-            raise InvalidArgument(f"{where} nests indexes more than {NESTING_LIMIT} deep")
-        chosen = host.choose(document.manifests, where)
-        documents[chosen.digest] = await source.document(chosen)
-        document = parse_manifest(documents[chosen.digest], f"{where} ({chosen.digest})")
-    return await _contents(source, document, documents, host, where)
+    return await _resolve(source, top, {top.digest: data}, host, where, chosen=False)
 
 
-async def _contents(
-    source: Source, manifest: Manifest, documents: dict[str, bytes], host: Host, where: str
+async def _resolve(
+    source: Source, top: Descriptor, documents: dict[str, bytes], host: Host, where: str, *, chosen: bool
 ) -> Contents:
+    """``documents``: those that led to ``top``, which is included. ``chosen``: an index has it for this host."""
+    document = parse_manifest(documents[top.digest], where)
+    if isinstance(document, Manifest):
+        contents = await _contents(source, document, documents, where)
+        # Many a configuration repeats its author's platform; what the index says counts, as in containerd.
+        if not chosen:
+            check_platform(contents.configuration, host, where)
+        return contents
+    if len(documents) > NESTING_LIMIT:
+        raise InvalidArgument(f"{where} nests indexes more than {NESTING_LIMIT} deep")
+    refused = None
+    for entry in host.choices(document.manifests, where):
+        name = f"{where} ({entry.digest})"
+        try:
+            more = documents | {entry.digest: await source.document(entry)}
+            return await _resolve(source, entry, more, host, name, chosen=entry.platform is not None)
+        except NotFound as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
+
+
+async def _contents(source: Source, manifest: Manifest, documents: dict[str, bytes], where: str) -> Contents:
     data = await source.document(manifest.config)
     configuration = parse_configuration(data, f"the configuration of {where}")
-    check_platform(configuration, host, where)
     diff_ids = configuration.diff_ids
     if len(diff_ids) != len(manifest.layers):
         raise InvalidArgument(

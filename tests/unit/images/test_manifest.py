@@ -128,17 +128,18 @@ def _for(os: str, architecture: str, variant: str = "") -> Descriptor:
 
 def test_the_best_variant_is_chosen() -> None:
     entries = [_for("linux", "arm"), _for("windows", "arm", "v7"), _for("linux", "arm", "v6"), _for("linux", "amd64")]
-    assert ARM.choose(entries, "i").digest == "linux/arm/v6"
-    assert ARM.choose(entries[:1], "i").digest == "linux/arm/"
-    anonymous = Descriptor("anonymous", 1)
-    assert ARM.choose([_for("linux", "amd64"), anonymous], "i") is anonymous
+    assert [one.digest for one in ARM.choices(entries, "i")] == ["linux/arm/v6"]
+    assert [one.digest for one in ARM.choices(entries[:1], "i")] == ["linux/arm/"]
+    silent = [Descriptor("one", 1), Descriptor("two", 1, "application/vnd.oci.image.index.v1+json")]
+    other = Descriptor("other", 1, "application/x-is-no-manifest")
+    assert ARM.choices([_for("linux", "amd64"), other, *silent], "i") == silent
 
 
 def test_without_a_fitting_entry_the_platforms_are_named() -> None:
     with pytest.raises(NotFound, match="i has no image for linux/arm: it has linux/amd64, windows/arm/v7"):
-        ARM.choose([_for("linux", "amd64"), _for("windows", "arm", "v7")], "i")
+        ARM.choices([_for("linux", "amd64"), _for("windows", "arm", "v7")], "i")
     with pytest.raises(NotFound, match="it has nothing"):
-        ARM.choose([], "i")
+        ARM.choices([], "i")
 
 
 def test_a_configured_variant_goes_first() -> None:

@@ -6,6 +6,8 @@ import asyncio
 import datetime
 import ipaddress
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,17 @@ from tests.support.faulty import Proxy, status
 from tests.unit.images.conftest import MakeStore, Pushed, left
 
 from podyard.errors import InvalidArgument, NotFound, RegistryUnavailable, Unavailable
-from podyard.images.layout import Compression, Family, LayoutWriter, directory, file, opaque, symlink, whiteout
+from podyard.images.layout import (
+    Compression,
+    Family,
+    LayoutWriter,
+    WrittenManifest,
+    directory,
+    file,
+    opaque,
+    symlink,
+    whiteout,
+)
 from podyard.images.store import ImageStore
 
 
@@ -64,6 +76,31 @@ async def test_an_index_gives_the_image_for_this_host(upstream: str, layout: Lay
     assert image.id == mine.image_id
     assert image.repo_digests == (f"{upstream}/pull/index@{index.digest}",)
     assert store.find(index.digest) == store.find(mine.digest) == image
+
+
+def _silent(layout: LayoutWriter, manifests: Sequence[WrittenManifest]) -> WrittenManifest:
+    """An index that says nothing of the platforms."""
+    return layout.add_index([replace(manifest, platform={}) for manifest in manifests])
+
+
+async def test_what_an_index_says_nothing_of_is_looked_at(
+    upstream: str, layout: LayoutWriter, store: ImageStore
+) -> None:
+    mine = layout.add_image([{"mine": file("")}], listed=False)
+    other = layout.add_image([{"other": file("")}], architecture="vax", listed=False)
+    index = _silent(layout, [_silent(layout, [other]), layout.add_index([other]), _silent(layout, [other, mine])])
+    registry.push(upstream, layout, index, "pull/silent", "1")
+    assert (await store.pull(f"{upstream}/pull/silent:1")).id == mine.image_id
+
+
+async def test_an_index_knows_a_platform_better_than_the_configuration(
+    upstream: str, layout: LayoutWriter, store: ImageStore
+) -> None:
+    mine = layout.add_image([{"mine": file("")}], listed=False)
+    wrong = layout.add_image([{"wrong": file("")}], architecture="vax", listed=False)
+    index = layout.add_index([replace(wrong, platform=mine.platform)])
+    registry.push(upstream, layout, index, "pull/wrong", "1")
+    assert (await store.pull(f"{upstream}/pull/wrong:1")).id == wrong.image_id
 
 
 async def test_an_image_for_other_hosts_only_is_not_found(
