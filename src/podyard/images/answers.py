@@ -27,6 +27,10 @@ class Passing(RegistryUnavailable):
         self.delay = delay
 
 
+class RangeRefused(Passing):
+    """The registry does not give the range that was asked for."""
+
+
 async def read_limited(response: aiohttp.ClientResponse, limit: int, what: str) -> bytes:
     """The body. Raises RegistryUnavailable when it is longer than ``limit`` bytes."""
     data = bytearray()
@@ -45,6 +49,8 @@ async def refuse(response: aiohttp.ClientResponse, host: str) -> None:
         raise NotFound(f"{host} does not have it ({status}{words})")
     if response.status in {401, 403}:
         raise PermissionDenied(f"{host} refuses access, or does not have it ({status}{words})")
+    if response.status == 416:
+        raise RangeRefused(f"{host} answers {status}{words}")
     if response.status == 429 or response.status >= 500:
         raise Passing(f"{host} answers {status}{words}", _retry_after(response.headers.get("Retry-After", "")))
     raise RegistryUnavailable(f"{host} answers {status}{words}")

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, TypeVar
 
 from podyard.errors import DataLoss, NotFound, PermissionDenied, PodyardError, RegistryUnavailable
-from podyard.images.answers import Passing, read_limited
+from podyard.images.answers import Passing, RangeRefused, read_limited
 from podyard.images.config import ImagesConfig
 from podyard.images.content import BlobWriter, check_content, digest_of
 from podyard.images.manifest import ACCEPTED, DOCUMENT_LIMIT, Descriptor
@@ -88,6 +88,9 @@ class Repository:
             try:
                 await self._continue(endpoint, layer, writer, on_bytes)
                 await writer.finish()
+            except RangeRefused:
+                await writer.restart()
+                raise
             except DataLoss as error:
                 earlier = writer.resumed
                 await writer.restart()
@@ -99,12 +102,14 @@ class Repository:
         await self._anywhere(f"layer {layer.digest} of {self._reference}", ask, lambda: writer.offset)
 
     async def _continue(self, endpoint: Endpoint, layer: Layer, writer: BlobWriter, on_bytes: OnBytes) -> None:
-        """Fetch what is missing of a layer. Raises Passing when it breaks off again."""
+        """Fetch what is missing of a layer. Raises Passing when it breaks off again, RangeRefused to start anew."""
         if layer.size and writer.offset == layer.size:
             return
         headers = {"Range": f"bytes={writer.offset}-"} if writer.offset else {}
         async with self._get(endpoint, f"blobs/{layer.digest}", headers) as response:
             if writer.offset and not _continues(response.status, response.headers.get("Content-Range"), writer.offset):
+                if response.status == 206:
+                    raise RangeRefused(f"{endpoint.host} sends another range of {layer.digest} than it was asked for")
                 await writer.restart()
             length = response.content_length
             if length is not None and writer.offset + length > layer.size:
@@ -164,6 +169,6 @@ class Repository:
 
 
 def _continues(status: int, content_range: str | None, offset: int) -> bool:
-    """Whether an answer goes on at ``offset`` (RFC 9110, 14.4); otherwise it starts at the beginning."""
+    """Whether an answer goes on at ``offset`` (RFC 9110, 14.4)."""
     match = _RANGE.match(content_range or "")
     return status == 206 and match is not None and int(match[1]) == offset

@@ -76,6 +76,25 @@ async def test_a_registry_without_ranges_sends_a_cut_layer_again(
     assert (await store.pull(name)).id == pushed.manifest.image_id
 
 
+async def _another_range(request: web.Request, answer: web.Response) -> web.StreamResponse:
+    assert isinstance(answer.body, bytes)
+    return web.Response(status=206, body=answer.body[9:], headers={"Content-Range": "bytes 9-600000/600001"})
+
+
+@pytest.mark.parametrize("fault", [status(416), _another_range])
+async def test_a_registry_that_gives_no_range_sends_a_cut_layer_from_the_beginning(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, name: str, fault: Fault
+) -> None:
+    store = await make_store(parts_age=3600.0)
+
+    async def refuse_ranges(request: web.Request, answer: web.Response) -> web.StreamResponse:
+        return await fault(request, answer) if "Range" in request.headers else answer
+
+    proxy.fault(pushed.layers[1], cut(100_000))
+    proxy.fault(pushed.layers[1], refuse_ranges, times=99)
+    assert (await store.pull(name)).id == pushed.manifest.image_id
+
+
 async def test_a_layer_that_always_starts_again_is_given_up(
     proxy: Proxy, pushed: Pushed, make_store: MakeStore, name: str
 ) -> None:
