@@ -18,9 +18,10 @@ from pathlib import Path
 
 import msgspec
 
-from podyard.errors import DataLoss, InvalidArgument, NotFound
+from podyard.errors import DataLoss, InvalidArgument, NotFound, PodyardError, Unimplemented
 from podyard.images.content import BLOCK, BlobWriter, ContentStore, check_content, digest_of
 from podyard.images.manifest import (
+    ACCEPTED,
     DOCKER_LAYER,
     DOCUMENT_LIMIT,
     Descriptor,
@@ -121,13 +122,17 @@ class Archive:
         if not isinstance(index, Index):
             raise InvalidArgument(f"{where} is no index")
         found: dict[str, Found] = {}
-        refused = None
+        refused: PodyardError | None = None
         for entry in index.manifests:
+            if entry.media_type not in {*ACCEPTED, ""}:
+                refused = Unimplemented(f"{where} lists {entry.digest}, which is no image but {entry.media_type!r}")
+                continue
             data = await self.document(entry)
             try:
                 contents = await resolve(self, entry, data, host, f"{entry.digest} in {self._path}")
-            except NotFound as error:
-                # An image of another platform, as multi-platform layouts have them.
+            except (NotFound, Unimplemented) as error:
+                # An image of another platform, as multi-platform layouts have them; a signature, or what else stands
+                # beside images.
                 refused = error
                 continue
             earlier = found.get(entry.digest)
@@ -175,7 +180,11 @@ def _names(entry: Descriptor) -> list[Reference]:
     if CONTAINERD_NAME in annotations:
         return [parse(annotations[CONTAINERD_NAME])]
     name = annotations.get(OCI_NAME, "")
-    return [parse(name)] if "/" in name or ":" in name else []
+    try:
+        return [parse(name)] if "/" in name or ":" in name else []
+    except InvalidArgument:
+        # The specification allows more than can be an image's name.
+        return []
 
 
 def _magic(path: Path) -> bytes:

@@ -17,6 +17,7 @@ from podyard.images.manifest import (
     parse_manifest,
 )
 from podyard.images.platforms import Host
+from podyard.images.unpack.layer import check_media_type
 
 NESTING_LIMIT = 3
 """How deep indexes may stand in indexes."""
@@ -109,6 +110,8 @@ async def _resolve(
 async def _contents(source: Source, manifest: Manifest, documents: dict[str, bytes], where: str) -> Contents:
     data = await source.document(manifest.config)
     configuration = parse_configuration(data, f"the configuration of {where}")
+    for layer in manifest.layers:
+        check_media_type(layer.media_type)
     diff_ids = configuration.diff_ids
     if len(diff_ids) != len(manifest.layers):
         raise InvalidArgument(

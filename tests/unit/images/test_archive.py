@@ -9,15 +9,16 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.images.conftest import left
 
-from podyard.errors import DataLoss, InvalidArgument, NotFound, PodyardError
+from podyard.errors import DataLoss, InvalidArgument, NotFound, PodyardError, Unimplemented
 from podyard.images.layout import LayoutWriter, WrittenManifest, directory, file
+from podyard.images.manifest import OCI_CONFIG, OCI_MANIFEST
 from podyard.images.store import ImageStore
 from podyard.images.tarball import HEADER_LIMIT
 
@@ -92,11 +93,41 @@ async def test_a_layout_without_an_image_for_this_host_is_not_found(layout: Layo
         await store.load(layout.folder)
 
 
+def _beside(layout: LayoutWriter, media_type: str, document: Mapping[str, Any]) -> None:
+    """List a document that is no image in a layout."""
+    data = json.dumps(document).encode()
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    layout.path(digest).write_bytes(data)
+    index = json.loads((layout.folder / "index.json").read_bytes())
+    index["manifests"].append({"mediaType": media_type, "digest": digest, "size": len(data)})
+    (layout.folder / "index.json").write_text(json.dumps(index))
+
+
+async def test_what_stands_beside_images_is_passed_over(layout: LayoutWriter, store: ImageStore) -> None:
+    mine = layout.add_image([{"a": file("")}], tags=["a.test/mine:1"])
+    payload = layout.add_archive(b"{}", "none")
+    empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": payload.digest, "size": payload.size}
+    signature = {**empty, "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json"}
+    config = layout.add_archive(json.dumps({"rootfs": {"diff_ids": [payload.diff_id]}}).encode(), "none")
+    image = {"mediaType": OCI_CONFIG, "digest": config.digest, "size": config.size}
+    _beside(layout, OCI_MANIFEST, {"schemaVersion": 2, "config": empty, "layers": [empty]})
+    _beside(layout, OCI_MANIFEST, {"schemaVersion": 2, "config": image, "layers": [signature]})
+    _beside(layout, "application/x-is-no-manifest", {})
+    assert [image.id for image in await store.load(layout.folder)] == [mine.image_id]
+
+
+async def test_a_layout_of_something_else_is_told(layout: LayoutWriter, store: ImageStore) -> None:
+    _beside(layout, "application/x-is-no-manifest", {})
+    with pytest.raises(Unimplemented, match="which is no image but 'application/x-is-no-manifest'"):
+        await store.load(layout.folder)
+
+
 @pytest.mark.parametrize(
     ("annotations", "tags"),
     [
         ({"org.opencontainers.image.ref.name": "latest"}, ()),
         ({"org.opencontainers.image.ref.name": "app:2"}, ("docker.io/library/app:2",)),
+        ({"org.opencontainers.image.ref.name": "App/One+two:1"}, ()),
         ({"org.opencontainers.image.ref.name": "1.0", "io.containerd.image.name": "a.test/b:1.0"}, ("a.test/b:1.0",)),
         ({}, ()),
     ],

@@ -48,8 +48,7 @@ async def unpack_layer(
     ``limits.stall`` seconds, Internal when the worker fails.
     """
     limits = limits or Limits()
-    if not _MEDIA_TYPES.fullmatch(media_type):
-        raise errors.Unimplemented(f"layers of the media type {media_type!r} cannot be unpacked")
+    check_media_type(media_type)
     if not _DIFF_ID.fullmatch(diff_id):
         raise errors.InvalidArgument(
             f"the layer's diff id {diff_id!r} is not of the form sha256:<64 hexadecimal digits>"
@@ -67,6 +66,12 @@ async def unpack_layer(
         "worker", request, subject, stall=limits.stall, workers=workers, below=below, on_progress=on_progress
     )
     return UnpackResult(**{**result, "left_out": tuple(result["left_out"])})
+
+
+def check_media_type(media_type: str) -> None:
+    """Raise Unimplemented for what is no layer of a file system."""
+    if not _MEDIA_TYPES.fullmatch(media_type):
+        raise errors.Unimplemented(f"layers of the media type {media_type!r} cannot be unpacked")
 
 
 async def check_layer(
