@@ -168,7 +168,9 @@ class Transport:
     async def _token(self, endpoint: Endpoint, parameters: Mapping[str, str], asked: URL) -> str:
         import aiohttp
 
-        realm = _join(asked, parameters.get("realm", ""), endpoint.host)
+        if not parameters.get("realm"):
+            raise PermissionDenied(f"{endpoint.host} wants a token, and names no server that gives one")
+        realm = _join(asked, parameters["realm"], endpoint.host)
         if realm.scheme != "https" and not self._plain_allowed(asked.origin(), realm):
             raise PermissionDenied(f"{endpoint.host} sends credentials to {realm.origin()}, which is not secure")
         query = {key: parameters[key] for key in ("service", "scope") if parameters.get(key)}
@@ -182,7 +184,7 @@ class Transport:
                 headers = [("Authorization", credentials.basic())] if credentials.username else []
                 response = await self._request("GET", realm.update_query(query), endpoint, headers)
             async with response:
-                if response.status in {400, 401, 403}:
+                if response.status in {400, 401, 403, 404, 405}:
                     raise PermissionDenied(f"{realm.host} gives no token for {endpoint.host}{await said(response)}")
                 if response.status != 200:
                     await refuse(response, str(realm.host))

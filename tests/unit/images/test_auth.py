@@ -194,7 +194,7 @@ async def test_a_token_that_does_not_help_is_a_refusal(
     assert len(tokens.asked) == 1
 
 
-@pytest.mark.parametrize("code", [400, 401, 403])
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 405])
 async def test_no_token_is_a_refusal(
     proxy: Proxy, pushed: Pushed, tokens: TokenServer, guard: Guard, store: ImageStore, code: int
 ) -> None:
@@ -209,6 +209,12 @@ async def test_an_unusable_token_is_told(
 ) -> None:
     tokens.answer = web.Response(text=text)
     with pytest.raises(RegistryUnavailable, match="token"):
+        await store.pull(f"{proxy.address}/{pushed.repository}:1")
+
+
+async def test_a_challenge_without_a_token_server_is_told(proxy: Proxy, pushed: Pushed, store: ImageStore) -> None:
+    proxy.fault("/manifests/", status(401, {"WWW-Authenticate": "Bearer"}), times=9)
+    with pytest.raises(PermissionDenied, match="names no server that gives one"):
         await store.pull(f"{proxy.address}/{pushed.repository}:1")
 
 
