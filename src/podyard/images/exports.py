@@ -12,6 +12,7 @@ from pathlib import Path
 
 from podyard.errors import AlreadyExists, FailedPrecondition, NotFound
 from podyard.images import manifest as types
+from podyard.images.archive import CONTAINERD_NAME, OCI_NAME
 from podyard.images.catalog import Entry
 from podyard.images.content import ContentStore, digest_of
 from podyard.images.manifest import parse_configuration
@@ -75,7 +76,8 @@ class Exporter:
                     written.add(digest)
                     _add(archive, _blob(digest), content)
             descriptor = {"mediaType": types.OCI_MANIFEST, "digest": digest_of(data), "size": len(data)}
-            names = [{"io.containerd.image.name": tag} for tag in entry.image.repo_tags]
+            # containerd reads the first of these, skopeo the second.
+            names = [{CONTAINERD_NAME: tag, OCI_NAME: tag} for tag in entry.image.repo_tags]
             listed += [{**descriptor, "annotations": name} for name in names] or [descriptor]
             docker.append(
                 {

@@ -43,11 +43,13 @@ async def test_other_tools_read_what_was_saved(
     layout: LayoutWriter, store: ImageStore, tmp_path: Path, make_store: MakeStore
 ) -> None:
     made = layout.add_image([{"f": file("x")}], tags=["r.test/one:1"])
+    layout.add_image([{"f": file("y")}], tags=["r.test/two:1"])
     await store.load(layout.folder)
-    await store.save(["r.test/one:1"], tmp_path / "saved.tar")
+    await store.save(["r.test/two:1", "r.test/one:1"], tmp_path / "saved.tar")
     for source in ("oci-archive", "docker-archive"):
         target = tmp_path / source
-        command = ["skopeo", "copy", "--insecure-policy", f"{source}:{tmp_path}/saved.tar", f"dir:{target}"]
+        chosen = f"{source}:{tmp_path}/saved.tar:r.test/one:1"
+        command = ["skopeo", "copy", "--insecure-policy", chosen, f"dir:{target}"]
         subprocess.run(command, check=True, capture_output=True)
         manifest = json.loads((target / "manifest.json").read_text())
         assert manifest["config"]["digest"] == made.image_id
