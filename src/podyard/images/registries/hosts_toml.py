@@ -89,7 +89,8 @@ def _endpoint(text: str, host: _Host, folder: Path, *, mirror: bool) -> Endpoint
     path = url.path.rstrip("/")
     if not host.override_path and not path.endswith(API_ROOT):
         path = posixpath.join(path, API_ROOT.lstrip("/")) if path else API_ROOT
-    capabilities = host.capabilities if host.capabilities is not None else ["pull", "resolve"]
+    # As in containerd: an empty list is none at all, and case does not matter.
+    capabilities = [name.lower() for name in host.capabilities or ("pull", "resolve")]
     unknown = set(capabilities) - {"pull", "resolve", "push"}
     if unknown:
         raise ValueError(f"{text}: {', '.join(sorted(unknown))} is no capability (pull, resolve, push)")

@@ -36,11 +36,12 @@ server = "https://registry-1.docker.io"
   client = [["a.cert", "a.key"], "both.pem"]
   skip_verify = true
 [host."http://a.test:5000/cache"]
-  capabilities = ["pull", "resolve", "push"]
+  capabilities = ["Pull", "resolve", "PUSH"]
   [host."http://a.test:5000/cache".header]
     x-one = "1"
     x-many = ["2", "3"]
 [host."b.test/full/v2"]
+  capabilities = []
 [host."https://c.test/own"]
   override_path = true
 """,
@@ -55,6 +56,7 @@ server = "https://registry-1.docker.io"
     ]
     assert found is not None
     assert (found[0].pulls, found[0].resolves) == (True, False)
+    assert [endpoint.pulls and endpoint.resolves for endpoint in found[1:]] == [True] * 4
     assert found[0].tls == Tls(
         (folder / "ca.pem",), ((folder / "a.cert", folder / "a.key"), (folder / "both.pem", None)), verify=False
     )
