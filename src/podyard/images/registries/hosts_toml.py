@@ -70,10 +70,12 @@ def _of_file(path: Path, server: str) -> list[Endpoint]:
         text = path.read_text(encoding="utf-8")
         # Tables keep the order of the file, which is the order in which the hosts are asked.
         parsed = msgspec.convert(tomllib.loads(text), _File)
-        hosts = [_endpoint(name, host, path.parent, mirror=True) for name, host in parsed.host.items()]
-        own = _endpoint(parsed.server or server, parsed, path.parent, mirror=False)
+        hosts = [_endpoint(name, host, path.parent) for name, host in parsed.host.items()]
+        own = _endpoint(parsed.server or server, parsed, path.parent)
     except (OSError, ValueError, msgspec.ValidationError) as error:
         raise FailedPrecondition(f"the registry configuration {path} cannot be used: {error}") from error
+    for host in hosts:
+        host.mirror = host.host not in {own.host, server}
     # A table for the server itself says how it is spoken to.
     return hosts if any(_same(host, own) for host in hosts) else [*hosts, own]
 
@@ -82,7 +84,7 @@ def _same(one: Endpoint, other: Endpoint) -> bool:
     return (one.host, one.root, one.schemes) == (other.host, other.root, other.schemes)
 
 
-def _endpoint(text: str, host: _Host, folder: Path, *, mirror: bool) -> Endpoint:
+def _endpoint(text: str, host: _Host, folder: Path) -> Endpoint:
     url = urlsplit(text if "://" in text else f"//{text}")
     if url.scheme not in {"", "http", "https"} or not url.netloc or url.query or url.fragment or "@" in url.netloc:
         raise ValueError(f"{text!r} is no host and no http or https URL")
@@ -100,7 +102,6 @@ def _endpoint(text: str, host: _Host, folder: Path, *, mirror: bool) -> Endpoint
         schemes=(url.scheme,) if url.scheme else (),
         resolves="resolve" in capabilities,
         pulls="pull" in capabilities,
-        mirror=mirror,
         tls=Tls(
             tuple(folder / name for name in _list(host.ca)),
             tuple(_client(entry, folder) for entry in ([host.client] if isinstance(host.client, str) else host.client)),

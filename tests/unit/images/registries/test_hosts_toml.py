@@ -70,6 +70,16 @@ def test_a_table_for_the_server_says_how_it_is_spoken_to(tmp_path: Path) -> None
     assert asked(found) == [("r.test", ("http",), "/v2")]
     assert found is not None
     assert not found[0].tls.verify
+    assert not found[0].mirror
+
+
+@pytest.mark.parametrize("server", ["", 'server = "https://hub.test"\n'])
+def test_a_table_for_the_registry_is_no_mirror(tmp_path: Path, server: str) -> None:
+    write(tmp_path, "r.test", f'{server}[host."https://m.test"]\n[host."https://hub.test"]\nskip_verify = true\n')
+    found = endpoints([tmp_path], "r.test", "hub.test")
+    assert found is not None
+    # The credentials of a pull are not for mirrors.
+    assert {(endpoint.host, endpoint.mirror) for endpoint in found} == {("m.test", True), ("hub.test", False)}
 
 
 def test_without_a_server_the_registry_itself_is_asked_last(tmp_path: Path) -> None:
