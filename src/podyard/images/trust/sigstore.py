@@ -10,7 +10,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -19,7 +19,7 @@ import msgspec
 from podyard.errors import InvalidArgument, NotFound, PodyardError, SignatureValidationFailed, Unimplemented
 from podyard.images.manifest import Descriptor, Manifest, parse_manifest
 from podyard.images.trust.keys import Keys
-from podyard.model.reference import Reference, parse
+from podyard.model.reference import DEFAULT_TAG, Reference, parse
 
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE = "dev.cosignproject.cosign/signature"
@@ -149,13 +149,19 @@ def _fault(signature: _Signature, keys: Keys, identity: Identity, reference: Ref
     # Only now is it known who has written the payload.
     try:
         critical = msgspec.json.decode(signature.payload, type=_Payload).critical
-        signed = parse(critical.identity.docker_reference)
+        signed = _signed_name(critical.identity.docker_reference)
         fits = identity.allows(reference, signed)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, PodyardError) as error:
         return f"a signature's payload cannot be read: {error}"
     if critical.image.docker_manifest_digest not in digests:
         return f"a signature is for {critical.image.docker_manifest_digest}"
     return "" if fits else f"a signature is for the name {critical.identity.docker_reference!r} ({identity.type})"
+
+
+def _signed_name(text: str) -> Reference:
+    """A name without a tag is that of a repository: nobody has signed "latest", as which ``parse`` takes it."""
+    named = parse(text)
+    return replace(named, tag="") if named.tag == DEFAULT_TAG and not text.endswith(f":{DEFAULT_TAG}") else named
 
 
 def _begins(name: str, prefix: str) -> bool:

@@ -247,6 +247,25 @@ async def test_a_signature_that_does_not_fit_is_refused(
         await store.pull(f"{upstream}/{pushed.repository}:1")
 
 
+@pytest.mark.parametrize("identity", ["matchExact", "matchRepoDigestOrExact"])
+async def test_a_signature_for_a_repository_is_none_for_its_latest(
+    upstream: str,
+    pushed: Pushed,
+    layout: LayoutWriter,
+    signer: Signer,
+    make_store: MakeStore,
+    tmp_path: Path,
+    key: Key,
+    identity: str,
+) -> None:
+    name = f"{upstream}/{pushed.repository}"
+    registry.push(upstream, layout, pushed.manifest, pushed.repository, "latest")
+    signer.attach(pushed.manifest.digest, key, name)
+    store = await make_store(signature_policy=_signed(tmp_path, key, identity=identity))
+    with pytest.raises(SignatureValidationFailed, match=f"is for the name '{name}'"):
+        await store.pull(f"{name}:latest")
+
+
 async def test_one_good_signature_among_others_is_enough(
     upstream: str, pushed: Pushed, signer: Signer, make_store: MakeStore, tmp_path: Path, key: Key
 ) -> None:
