@@ -43,8 +43,11 @@ class Catalog:
 
     def start(self) -> list[ImageRecord]:
         """Read the names; gives the records, for ``restore``. Raises DataLoss when one cannot be read."""
-        self._names = self._records.names()
-        return self._records.images()
+        images = self._records.images()
+        known = {image.id for image in images}
+        # In a damaged database names may be left of images that are not there.
+        self._names = {name: image_id for name, image_id in self._records.names().items() if image_id in known}
+        return images
 
     def restore(self, record: ImageRecord, config: ImageConfig) -> None:
         """Take up an image that the database has."""

@@ -150,7 +150,7 @@ class Checker:
 
     async def _repair(self, report: Report) -> None:
         for entry in list(self._catalog.entries()):
-            wrong = [item for item in report.findings if item.name in entry.parts and not (item.note or item.repaired)]
+            wrong = [item for item in problems(report.findings) if item.kind != "image" and item.name in entry.parts]
             if not wrong:
                 continue
             try:

@@ -158,6 +158,33 @@ async def test_what_cannot_be_fetched_again_is_told(
     assert _texts(await store.check(repair=True)) == []
 
 
+async def test_an_image_with_other_layers_than_its_configuration_is_not_called_repaired(
+    image: Image, store: ImageStore, make_store: MakeStore, upstream: str, pushed: Pushed
+) -> None:
+    await store.close()
+    store._catalog._records._db.execute("UPDATE images SET layers = '[]'")
+    again = await make_store()
+    report = await again.check(repair=True)
+    assert [(finding.kind, finding.repaired) for finding in report.findings] == [("image", False)]
+    # As its text says.
+    await again.remove(image.id)
+    await again.pull(f"{upstream}/{pushed.repository}:1")
+    assert (await again.check()).findings == []
+
+
+async def test_a_name_of_an_image_that_the_database_has_lost_is_nothing(
+    image: Image, store: ImageStore, make_store: MakeStore
+) -> None:
+    await store.close()
+    database = store._catalog._records._db
+    database.execute("PRAGMA foreign_keys = OFF")
+    database.execute("DELETE FROM images")
+    again = await make_store()
+    assert again.find(image.repo_tags[0]) is None
+    assert (await again.pull(image.repo_tags[0])).repo_tags == image.repo_tags
+    assert (await again.check()).findings == []
+
+
 async def test_an_image_without_a_registry_is_told_to_be_loaded_again(store: ImageStore, layout: LayoutWriter) -> None:
     layout.add_image([{"a": file("a")}])
     (image,) = await store.load(layout.folder)
