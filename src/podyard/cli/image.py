@@ -131,7 +131,10 @@ def _history(found: admin.InspectImageResponse) -> list[dict[str, Any]]:
     configuration = json.loads(found.configuration)
     layers = iter(found.layers)
     steps = []
-    for entry in configuration.get("history") or [{} for _ in found.layers]:
+    # Nothing but this shows the history: whoever made the image may have written anything there.
+    written = configuration.get("history")
+    entries = written if isinstance(written, list) and written else [{} for _ in found.layers]
+    for entry in [entry if isinstance(entry, dict) else {} for entry in entries]:
         empty = bool(entry.get("empty_layer", False))
         layer = None if empty else next(layers, None)
         steps.append(

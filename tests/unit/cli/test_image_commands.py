@@ -101,6 +101,15 @@ def test_the_history_names_what_made_each_layer(podyard: Podyard) -> None:
 
 
 @pytest.mark.usefixtures("inspected")
+@pytest.mark.parametrize("history", [None, [], {"a": 1}, "text", 5, [None, [1]]])
+def test_a_history_that_is_none_shows_the_layers(
+    podyard: Podyard, monkeypatch: pytest.MonkeyPatch, history: object
+) -> None:
+    monkeypatch.setitem(CONFIGURATION, "history", history)
+    assert [row["LAYER"] for row in podyard("image", "history", "a").table] == ["b" * 13, "a" * 13]
+
+
+@pytest.mark.usefixtures("inspected")
 def test_an_image_is_inspected_with_its_documents(podyard: Podyard) -> None:
     data = podyard("image", "inspect", "a").data
     assert data["configuration"] == CONFIGURATION
