@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from itertools import takewhile
 from typing import TYPE_CHECKING, TypeVar
 
 from podyard.errors import DataLoss, NotFound, PermissionDenied, PodyardError, RegistryUnavailable
@@ -27,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class Repository:
-    """One repository, for one pull. The endpoints are asked in order; the one that had the manifest is asked first."""
+    """One repository, for one pull. The endpoints are asked in order, those last that failed earlier."""
 
     def __init__(
         self, transport: Transport, config: ImagesConfig, reference: Reference, endpoints: Sequence[Endpoint]
@@ -56,9 +57,14 @@ class Repository:
                 check_content(data, expected, f"the manifest of {self._reference} from {endpoint.host}")
             return endpoint, Descriptor(expected or digest_of(data), len(data), media_type), data
 
-        may = (lambda endpoint: endpoint.pulls) if wanted else (lambda endpoint: endpoint.resolves)
+        def may(endpoint: Endpoint) -> bool:
+            return endpoint.pulls if wanted else endpoint.resolves
+
         endpoint, descriptor, data = await self._anywhere(str(self._reference), ask, may=may)
-        self._endpoints.sort(key=lambda other: other is not endpoint)
+        # One that may not be asked for tags has not failed: it may have the content.
+        asked = [other for other in self._endpoints if may(other)]
+        for other in takewhile(lambda other: other is not endpoint, asked):
+            self._postpone(other)
         return descriptor, data
 
     async def document(self, descriptor: Descriptor) -> bytes:
@@ -137,11 +143,16 @@ class Repository:
                 return await self._patiently(endpoint, ask, progress)
             except (NotFound, PermissionDenied, RegistryUnavailable, DataLoss) as error:
                 refusals.append(error)
+                if isinstance(error, RegistryUnavailable):
+                    self._postpone(endpoint)
         if not refusals:
             raise PermissionDenied(f"cannot get {what}: the registry configuration allows no endpoint to give it")
         last = refusals[-1]
         others = "".join(f"; before that, {error.args[0]}" for error in refusals[:-1])
         raise type(last)(f"cannot get {what}: {last.args[0]}{others}") from last
+
+    def _postpone(self, endpoint: Endpoint) -> None:
+        self._endpoints.sort(key=lambda other: other is endpoint)
 
     async def _patiently(
         self, endpoint: Endpoint, ask: Callable[[Endpoint], Awaitable[Result]], progress: Callable[[], int]

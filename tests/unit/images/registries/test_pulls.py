@@ -63,6 +63,19 @@ async def test_a_mirror_that_may_not_resolve_is_asked_for_content_only(
     store = await make_store(**hosts(tmp_path, "far.test", text))
     await store.pull(f"far.test/{pushed.repository}:1")
     assert proxy.count("/manifests/1").total() == 0
+    assert proxy.count("/blobs/").keys() == {
+        f"/v2/{pushed.repository}/blobs/{digest}" for digest in (pushed.manifest.image_id, *pushed.layers)
+    }
+
+
+async def test_a_mirror_that_does_not_answer_is_waited_for_once(
+    proxy: Proxy, upstream: str, pushed: Pushed, make_store: MakeStore, tmp_path: Path
+) -> None:
+    text = f'server = "http://{upstream}"\n[host."http://{proxy.address}"]\ncapabilities = ["pull"]\n'
+    store = await make_store(**hosts(tmp_path, "far.test", text), attempts=2, parallel_layers=1)
+    proxy.fault("/", status(503), times=99)
+    assert (await store.pull(f"far.test/{pushed.repository}:1")).id == pushed.manifest.image_id
+    assert len(proxy.asked) == 2
 
 
 async def test_a_mirror_with_damaged_content_is_passed_over(
