@@ -79,6 +79,7 @@ def split_endpoint(text: str, registry: str) -> tuple[str, str, str]:
     Raises ValueError.
     """
     url = urlsplit(text if "://" in text else f"//{text}")
-    if url.scheme not in {"", "http", "https"} or not url.netloc or url.query or url.fragment or "@" in url.netloc:
+    odd = url.query or url.fragment or "@" in url.netloc or url.port == 0
+    if url.scheme not in {"", "http", "https"} or not url.netloc or odd:
         raise ValueError(f"the mirror {text!r} of {registry} must be a host, or an http or https URL without a query")
     return url.scheme, url.netloc, url.path.rstrip("/")

@@ -37,6 +37,7 @@ def test_the_table_is_read(tmp_path: Path) -> None:
         'pinned = ["A B"]',
         'mirrors = {"docker.io" = ["ftp://a.test"]}',
         'mirrors = {"docker.io" = [""]}',
+        'mirrors = {"docker.io" = ["a.test:70000"]}',
         'mirrors = {"docker.io" = ["https://me:secret@a.test"]}',
         'mirrors = {"docker.io" = ["https://a.test/?x=y"]}',
     ],

@@ -86,7 +86,8 @@ def _same(one: Endpoint, other: Endpoint) -> bool:
 
 def _endpoint(text: str, host: _Host, folder: Path) -> Endpoint:
     url = urlsplit(text if "://" in text else f"//{text}")
-    if url.scheme not in {"", "http", "https"} or not url.netloc or url.query or url.fragment or "@" in url.netloc:
+    odd = url.query or url.fragment or "@" in url.netloc or url.port == 0
+    if url.scheme not in {"", "http", "https"} or not url.netloc or odd:
         raise ValueError(f"{text!r} is no host and no http or https URL")
     path = url.path.rstrip("/")
     if not host.override_path and not path.endswith(API_ROOT):

@@ -120,6 +120,7 @@ def test_a_directory_of_certificates_is_docker_s(tmp_path: Path) -> None:
         ("server = ", "Invalid value"),
         ("server = 5", "Expected `str`"),
         ('[host."ftp://a.test"]', "no http or https URL"),
+        ('[host."https://a.test:70000"]', "Port out of range"),
         ('[host."https://me@a.test"]', "no http or https URL"),
         ('[host."https://a.test"]\ncapabilities = ["fly"]', "fly is no capability"),
         ('[host."https://a.test"]\nclient = [["a", "b", "c"]]', "pairs of certificate and key"),
