@@ -137,6 +137,9 @@ class Garbage:
         for entry in sorted(self._unused(), key=lambda entry: entry.record.used_at):
             if self._filled() <= percent:
                 return
+            # Removing the one before takes its time: this one may have been removed, or come into use meanwhile.
+            if entry.record.id not in {other.record.id for other in self._unused()}:
+                continue
             names = ", ".join(entry.image.repo_tags) or entry.record.id
             logger.info("removing the unused image %s: the file system of %s is too full", names, self._folder)
             self._catalog.strip(entry.record.id)

@@ -240,6 +240,31 @@ async def test_the_longest_unused_image_goes_first_when_the_disk_fills(
     await store.garbage.look()
 
 
+async def test_images_that_are_removed_or_used_while_room_is_made_are_passed_over(
+    layout: LayoutWriter, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: set[str] = set()
+    store = await make_store(in_use=lambda: used, gc_threshold=1)
+    ids = []
+    for number in range(3):
+        layout.add_image([{"n": file(str(number))}], tags=[f"r.test/{number}:1"])
+        await store.load(layout.folder)
+        ids.append(store.find(f"r.test/{number}:1").id)  # type: ignore[union-attr]
+        store._catalog.used([ids[-1]], number + 1)
+    collect = store.garbage.collect
+
+    async def collecting(**options: bool) -> None:
+        monkeypatch.setattr(store.garbage, "collect", collect)
+        await collect(**options)
+        used.add(ids[1])
+        await store.remove(ids[2])
+
+    monkeypatch.setattr(store.garbage, "_filled", lambda: 100)
+    monkeypatch.setattr(store.garbage, "collect", collecting)
+    await store.garbage.look()
+    assert [image.id for image in store.images()] == [ids[1]]
+
+
 async def test_a_registry_is_asked_once_for_a_blob_that_ten_images_share(
     proxy: Proxy, upstream: str, layout: LayoutWriter, make_store: MakeStore
 ) -> None:
