@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from podyard.errors import DataLoss, FailedPrecondition, InvalidArgument, PodyardError, translate
+from podyard.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound, PodyardError, translate
 from podyard.images.catalog import Catalog, Entry
 from podyard.images.content import ContentStore
 from podyard.images.holds import Holds
@@ -92,7 +92,11 @@ class Checker:
     async def _compare(self) -> Report:
         report = Report()
         diff_ids: dict[str, str] = {}
-        for entry in list(self._catalog.entries()):
+        for image_id in [entry.record.id for entry in self._catalog.entries()]:
+            try:
+                entry = self._catalog.get(image_id)
+            except NotFound:
+                continue  # it was removed while those before it were compared
             with self._holds.on(entry.parts):
                 report.images += 1
                 diff_ids |= await self._check_documents(entry, report)

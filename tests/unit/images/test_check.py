@@ -13,6 +13,7 @@ from tests.support.faulty import Proxy, status
 from tests.unit.images.conftest import MakeStore, Pushed, left
 
 from podyard.errors import DataLoss
+from podyard.images.catalog import Entry
 from podyard.images.fsck import Report, problems
 from podyard.images.layout import LayoutWriter, file
 from podyard.images.store import ImageStore
@@ -125,6 +126,24 @@ async def test_layers_of_containers_that_come_meanwhile_are_left_alone(
     assert all("not repaired" in text and "containers use the layer" in text for text in texts)
     assert store.lower_dirs(image)[0] == folder
     assert folder.is_dir()
+
+
+async def test_images_that_are_removed_meanwhile_lack_nothing(
+    store: ImageStore, layout: LayoutWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        layout.add_image([{"n": file(str(number))}], tags=[f"r.test/{number}:1"])
+    await store.load(layout.folder)
+    compare = store._checker._check_documents
+
+    async def comparing(entry: Entry, report: Report) -> dict[str, str]:
+        found = await compare(entry, report)
+        await store.remove("r.test/1:1")
+        return found
+
+    monkeypatch.setattr(store._checker, "_check_documents", comparing)
+    report = await store.check()
+    assert (report.images, report.layers, report.findings) == (2, 2, [])
 
 
 async def test_an_image_that_is_removed_while_it_is_repaired_does_not_come_back(
