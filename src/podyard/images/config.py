@@ -56,7 +56,7 @@ class ImagesConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Percent of the images' file system; when more is used, images that no container uses go, those first that were
     not used for longest, until it is 5 percent less. 0: never, since a kubelet does it itself."""
     parallel_layers: Count = 3
-    """Layers fetched at the same time, over all pulls."""
+    """Layers that a pull fetches at the same time."""
     platform_variant: str = ""
     """The CPU variant to prefer ("v7"); "" takes this host's."""
     pinned: list[str] = []

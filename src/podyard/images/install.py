@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -21,6 +22,20 @@ UNPACKING_LIMIT = 4
 """Layers that are unpacked at the same time, over all pulls, on hosts with as many processors."""
 
 
+@dataclass(frozen=True)
+class _Install:
+    """An image on its way. ``chain``: the chain ids of its layers, the lowest first.
+
+    ``fetching`` bounds how many layers it fetches at a time. Each has its own bound: else an image whose registry has
+    stopped answering would hold up those of all others.
+    """
+
+    source: Source
+    layers: Sequence[Layer]
+    chain: Sequence[str]
+    fetching: asyncio.Semaphore
+
+
 class Installer:
     """Fetches layers side by side and unpacks them side by side, begun in order.
 
@@ -32,7 +47,7 @@ class Installer:
         self._content = content
         self._snapshots = snapshots
         self._counts = counts
-        self._fetching = asyncio.Semaphore(parallel)
+        self._parallel = parallel
         self._unpacking = asyncio.Semaphore(min(max(os.cpu_count() or 1, 2), UNPACKING_LIMIT))
         self._blobs = Shared[Path](dispose=self._dispose)
         # Blobs that are whole and that somebody may want to unpack still, and those that nobody has unpacked yet.
@@ -48,28 +63,29 @@ class Installer:
         Raises what the source and unpack_layer raise, OSError when the disk is full. Layers that were finished stay,
         and blobs that may be of use, whole or not.
         """
-        chain = contents.chain
-        progress.extend(self._show(layer, chain_id) for layer, chain_id in zip(contents.layers, chain, strict=True))
+        image = _Install(source, contents.layers, contents.chain, asyncio.Semaphore(self._parallel))
+        progress.extend(self._show(layer, chain_id) for layer, chain_id in zip(image.layers, image.chain, strict=True))
         async with together() as group:
-            for position in range(len(chain)):
-                group.create_task(self._layer(source, contents.layers, chain, position))
+            for position in range(len(image.layers)):
+                group.create_task(self._layer(image, position))
 
-    async def _layer(self, source: Source, layers: Sequence[Layer], chain: Sequence[str], position: int) -> None:
+    async def _layer(self, image: _Install, position: int) -> None:
         """See to it that one layer and those below it are unpacked."""
-        if chain[position] in self._snapshots:
+        chain_id = image.chain[position]
+        if chain_id in self._snapshots:
             return
-        async with self._chains.use(chain[position], lambda: self._make(source, layers, chain, position)):
+        async with self._chains.use(chain_id, lambda: self._make(image, position)):
             return
 
-    async def _make(self, source: Source, layers: Sequence[Layer], chain: Sequence[str], position: int) -> None:
-        layer = layers[position]
-        progress = self._show(layer, chain[position])
-        async with self._blobs.use(layer.key, lambda: self._fetch(source, layer, progress)) as blob:
+    async def _make(self, image: _Install, position: int) -> None:
+        layer = image.layers[position]
+        progress = self._show(layer, image.chain[position])
+        async with self._blobs.use(layer.key, lambda: self._fetch(image, layer, progress)) as blob:
             self._unused.add(blob)
             async with together() as group:
                 if position > 0:
-                    group.create_task(self._layer(source, layers, chain, position - 1))
-                await self._unpack(blob, layer, chain[: position + 1], progress)
+                    group.create_task(self._layer(image, position - 1))
+                await self._unpack(blob, layer, image.chain[: position + 1], progress)
             self._unused.discard(blob)
 
     async def _unpack(self, blob: Path, layer: Layer, chain: Sequence[str], progress: LayerProgress) -> None:
@@ -91,17 +107,17 @@ class Installer:
         progress.state = "done"
         self._counts.unpacked += 1
 
-    async def _fetch(self, source: Source, layer: Layer, progress: LayerProgress) -> Path:
+    async def _fetch(self, image: _Install, layer: Layer, progress: LayerProgress) -> Path:
         def show(done: int) -> None:
             self._counts.fetched += max(0, done - progress.done)
             progress.done = done
 
-        async with self._fetching:
+        async with image.fetching:
             progress.state = "downloading"
             with self._content.writer(layer.digest or None, layer.size) as writer:
                 await writer.resume()
                 progress.done = writer.offset
-                await source.layer(layer, writer, show)
+                await image.source.layer(layer, writer, show)
             self._whole.add(writer.path)
             return writer.path
 

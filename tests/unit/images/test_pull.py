@@ -226,6 +226,30 @@ async def test_the_stop_of_the_store_leaves_nothing_of_a_pull(
         await store.pull("busybox")
 
 
+async def test_a_pull_that_gets_nothing_holds_up_no_other(
+    proxy: Proxy, upstream: str, pushed: Pushed, layout: LayoutWriter, make_store: MakeStore
+) -> None:
+    store = await make_store(parallel_layers=1)
+    other = layout.add_image([{"other": file("")}, {"more": file("")}])
+    registry.push(upstream, layout, other, "pull/other", "1")
+
+    async def hang(request: object, answer: object) -> None:
+        await asyncio.sleep(30)
+
+    for digest in pushed.layers:
+        proxy.fault(digest, hang)  # type: ignore[arg-type]
+    stuck = asyncio.create_task(store.pull(f"{proxy.address}/{pushed.repository}:1"))
+    while not any(proxy.count(digest) for digest in pushed.layers):
+        await asyncio.sleep(0.001)
+    assert (await store.pull(f"{proxy.address}/pull/other:1")).id == other.image_id
+    assert not stuck.done()
+    # One layer at a time it is all the same.
+    assert sum(proxy.count(digest).total() for digest in pushed.layers) == 1
+    await store.close()
+    with pytest.raises(asyncio.CancelledError):
+        await stuck
+
+
 async def test_a_missing_image_names_the_registry(upstream: str, pushed: Pushed, store: ImageStore) -> None:
     for name in (f"{upstream}/{pushed.repository}:none", f"{upstream}/no/such:1"):
         with pytest.raises(NotFound) as caught:
