@@ -23,8 +23,9 @@ def canonical(text: str) -> str:
     if not name.startswith("SIG"):
         name = f"SIG{name}"
     name = name.replace("+", "PLUS").replace("-", "MINUS")
-    number(name)
-    return name
+    value = number(name)
+    # SIGRTMIN+20 has another name in the protocol.
+    return _named(value, text) if _REALTIME.fullmatch(name) else name
 
 
 def number(name: str) -> int:

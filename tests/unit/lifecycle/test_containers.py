@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from podyard.cri import api
 from podyard.errors import FailedPrecondition, InvalidArgument
 from podyard.lifecycle import containers, recovery, requests, signals
 from podyard.model.records import Container, ContainerState
@@ -103,12 +104,26 @@ def test_a_container_that_is_to_be_restored_goes_on_waiting(same_boot: bool, wri
         ("37", "SIGRTMINPLUS3", 37),
         ("RTMAX-14", "SIGRTMAXMINUS14", 50),
         ("62", "SIGRTMAXMINUS2", 62),
+        ("SIGRTMIN+20", "SIGRTMAXMINUS10", 54),
+        ("SIGRTMAX-20", "SIGRTMINPLUS10", 44),
+        ("SIGRTMIN+03", "SIGRTMINPLUS3", 37),
+        ("RTMIN+0", "SIGRTMIN", 34),
+        ("SIGRTMAX", "SIGRTMAX", 64),
         ("SIGIOT", "SIGIOT", 6),
     ],
 )
 def test_signals(text: str, name: str, number: int) -> None:
     assert signals.canonical(text) == name
     assert signals.number(name) == number
+
+
+@pytest.mark.parametrize("offset", range(31))
+def test_every_realtime_signal_has_a_name_in_the_protocol(offset: int) -> None:
+    known = set(api.Signal.keys())
+    for text in (f"SIGRTMIN+{offset}", f"SIGRTMAX-{offset}", str(34 + offset)):
+        name = signals.canonical(text)
+        assert f"SIGNAL_{name}" in known
+        assert signals.canonical(name) == name
 
 
 @pytest.mark.parametrize("text", ["", "SIGNOTHING", "0", "65", "SIGRTMIN+99", "SIG_IGN", "99999"])
