@@ -151,6 +151,33 @@ async def test_a_sandbox_has_no_target(ours: Kit) -> None:
         await ours.sandbox(linux=linux)
 
 
+@pytest.mark.parametrize("kind", ["network", "pid", "ipc", "userns_options"])
+async def test_a_namespace_mode_that_there_is_not(ours: Kit, kind: str) -> None:
+    options = api.NamespaceOption(pid=api.CONTAINER)
+    if kind == "userns_options":
+        options.userns_options.mode = 7  # type: ignore[assignment]
+    else:
+        setattr(options, kind, 7)
+    with pytest.raises(InvalidArgument, match=kind):
+        pod = api.LinuxSandboxSecurityContext(namespace_options=options)
+        await ours.sandbox(linux=api.LinuxPodSandboxConfig(security_context=pod))
+    sandbox_id = await ours.sandbox()
+    with pytest.raises(InvalidArgument, match=kind):
+        await ours.create(sandbox_id, ["true"], linux=security(namespace_options=options))
+
+
+async def test_a_stop_signal_that_there_is_not(ours: Kit) -> None:
+    sandbox_id = await ours.sandbox()
+    with pytest.raises(InvalidArgument, match="stop_signal 99"):
+        await ours.create(sandbox_id, ["true"], stop_signal=99)
+
+
+@pytest.mark.parametrize("hostname", ["a\0b", "a\nb"])
+async def test_a_host_name_that_is_no_line(ours: Kit, hostname: str) -> None:
+    with pytest.raises(InvalidArgument, match="host name"):
+        await ours.sandbox(hostname=hostname)
+
+
 async def test_sysctls_with_slashes(ours: Kit) -> None:
     sysctls = {"net/core/somaxconn": "555", "net/ipv4/conf/default.1/rp_filter": "1"}
     with pytest.raises(InvalidArgument, match=r"default\.1"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from podyard.errors import InvalidArgument, Unimplemented
 
@@ -39,9 +39,17 @@ def check_name(name: str, what: str) -> None:
 
 
 def check_hostname(hostname: str) -> None:
-    """Raise InvalidArgument when the kernel would not take it."""
+    """Raise InvalidArgument when the kernel, or a line of /etc/hostname, would not take it."""
     if len(hostname.encode()) > HOSTNAME_LIMIT:
         raise InvalidArgument(f"host name {hostname[:70]!r} has more than {HOSTNAME_LIMIT} bytes")
+    if not hostname.isprintable():
+        raise InvalidArgument(f"host name {hostname!r} is not printable")
+
+
+def check_known(field: str, value: int, known: Container[int]) -> None:
+    """Raise InvalidArgument for a value that an enumeration of the protocol has not: a client may send any number."""
+    if value not in known:
+        raise InvalidArgument(f"{field} {value} is not a value that the protocol has")
 
 
 def check_cgroup_parent(parent: str, *, systemd: bool) -> None:

@@ -26,6 +26,7 @@ from podyard.operations import Operation, Step
 from podyard.runtime import process, rootfs, volumes
 from podyard.runtime.context import Context, now
 from podyard.runtime.rootfs import Owners
+from podyard.runtime.sandbox_run import check_modes
 from podyard.runtime.store import SandboxEntry, container_name
 
 VOLUME_LIMIT = 120.0
@@ -43,6 +44,8 @@ def check(config: api.ContainerConfig, sandbox: SandboxEntry, host: HostFacts) -
         raise InvalidArgument("the container's image is empty")
     if config.linux.security_context.privileged and not sandbox.config.linux.security_context.privileged:
         raise InvalidArgument("a privileged container needs a privileged pod sandbox")
+    requests.check_known("stop_signal", config.stop_signal, api.Signal.values())
+    check_modes(config.linux.security_context.namespace_options)
     idmaps.check_container(config, sandbox.config)
     mounts.check(config.mounts, idmaps.of_sandbox(sandbox.config), host)
     cdi.requested(config)

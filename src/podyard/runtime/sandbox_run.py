@@ -38,6 +38,7 @@ def check(config: api.PodSandboxConfig) -> None:
     requests.check_hostname(config.hostname)
     security = config.linux.security_context
     options = security.namespace_options
+    check_modes(options)
     requests.check_sysctls(
         config.linux.sysctls, host_network=options.network == api.NODE, host_ipc=options.ipc == api.NODE
     )
@@ -49,6 +50,13 @@ def check(config: api.PodSandboxConfig) -> None:
         raise InvalidArgument("pid mode TARGET is for containers: a pod sandbox has none of its own to share")
     idmaps.of_sandbox(config)
     requests.check_unimplemented({"windows": config.HasField("windows")})
+
+
+def check_modes(options: api.NamespaceOption) -> None:
+    """Raise InvalidArgument for a namespace mode that there is not: it must not be taken for the host's."""
+    modes = {kind: getattr(options, kind) for kind in ("network", "pid", "ipc")}
+    for kind, mode in (modes | {"userns_options.mode": options.userns_options.mode}).items():
+        requests.check_known(f"namespace_options.{kind}", mode, api.NamespaceMode.values())
 
 
 def check_handler(config: api.PodSandboxConfig, handler: Handler) -> None:
