@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.images import Images
@@ -164,6 +165,15 @@ async def test_a_namespace_mode_that_there_is_not(ours: Kit, kind: str) -> None:
     sandbox_id = await ours.sandbox()
     with pytest.raises(InvalidArgument, match=kind):
         await ours.create(sandbox_id, ["true"], linux=security(namespace_options=options))
+
+
+@pytest.mark.parametrize(
+    "field", [{"protocol": 9}, {"host_port": 70000}, {"host_port": -1}, {"container_port": 0}, {"host_ip": "300.1.1.1"}]
+)
+async def test_a_port_that_cannot_be_forwarded(ours: Kit, field: dict[str, Any]) -> None:
+    mapping = api.PortMapping(**{"container_port": 80, "host_port": 18_080, **field})
+    with pytest.raises(InvalidArgument, match=f"port_mappings: {next(iter(field))}"):
+        await ours.sandbox(port_mappings=[mapping])
 
 
 async def test_a_stop_signal_that_there_is_not(ours: Kit) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import os
 import shutil
@@ -29,6 +30,8 @@ from podyard.runtime.store import sandbox_name
 SHM_OPTIONS = "mode=1777,size=65536k"
 """/dev/shm as containerd and docker make it: 64 MiB."""
 
+PORTS = range(1, 65_536)
+
 
 def check(config: api.PodSandboxConfig) -> None:
     """Raise InvalidArgument or Unimplemented for a sandbox that cannot be."""
@@ -49,6 +52,8 @@ def check(config: api.PodSandboxConfig) -> None:
     if options.pid == api.TARGET or options.target_id:
         raise InvalidArgument("pid mode TARGET is for containers: a pod sandbox has none of its own to share")
     idmaps.of_sandbox(config)
+    for mapping in config.port_mappings:
+        check_port(mapping)
     requests.check_unimplemented({"windows": config.HasField("windows")})
 
 
@@ -57,6 +62,20 @@ def check_modes(options: api.NamespaceOption) -> None:
     modes = {kind: getattr(options, kind) for kind in ("network", "pid", "ipc")}
     for kind, mode in (modes | {"userns_options.mode": options.userns_options.mode}).items():
         requests.check_known(f"namespace_options.{kind}", mode, api.NamespaceMode.values())
+
+
+def check_port(mapping: api.PortMapping) -> None:
+    """Raise InvalidArgument for a port that cannot be forwarded: no CNI plugin could take back what it made for it."""
+    requests.check_known("port_mappings: protocol", mapping.protocol, api.Protocol.values())
+    if not mapping.host_port:
+        return  # a port of the pod alone
+    for field in ("host_port", "container_port"):
+        if getattr(mapping, field) not in PORTS:
+            raise InvalidArgument(f"port_mappings: {field} {getattr(mapping, field)} is not between 1 and 65535")
+    try:
+        ipaddress.ip_address(mapping.host_ip or "0.0.0.0")
+    except ValueError:
+        raise InvalidArgument(f"port_mappings: host_ip {mapping.host_ip!r} is no address") from None
 
 
 def check_handler(config: api.PodSandboxConfig, handler: Handler) -> None:
