@@ -137,6 +137,38 @@ async def test_nothing_is_lost_across_a_rotation(kit: Kit) -> None:
     assert text == "".join(f"line {number}\n" for number in range(3000)) * 2
 
 
+async def test_a_log_that_was_not_renamed_goes_on(kit: Kit) -> None:
+    script = "echo one; while [ ! -e /go ]; do sleep 0.05; done; echo two; sleep 1000"
+    container_id = await kit.start(await kit.sandbox(), ["sh", "-c", script])
+    status = await kit.status(container_id)
+    await _written(kit, status, "one\n")
+    await kit.client.runtime.reopen_container_log(container_id)
+    await kit.exec(container_id, "touch", "/go")
+    await _written(kit, status, "one\ntwo\n")
+
+
+async def test_many_ask_for_one_rotation(kit: Kit) -> None:
+    script = "i=0; while :; do echo $i; i=$((i+1)); done"
+    container_id = await kit.start(await kit.sandbox(), ["sh", "-c", script])
+    path = Path((await kit.status(container_id)).log_path)
+    rotated = [path.with_name(f"rotated-{number}") for number in range(10)]
+    for old in rotated:
+        path.rename(old)
+        await asyncio.gather(*(kit.client.runtime.reopen_container_log(container_id) for _ in range(5)))
+    await kit.client.runtime.stop_container(container_id, 0)
+    await kit.ended(container_id)
+    text = "".join(content for file in [*rotated, path] for _, content in parse_log(file.read_bytes()))
+    assert text == "".join(f"{number}\n" for number in range(text.count("\n")))
+
+
+async def _written(kit: Kit, status: api.ContainerStatus, text: str) -> None:
+    """Wait until a container's log holds this text and nothing else."""
+    async with asyncio.timeout(WAIT_LIMIT):
+        while kit.output(status) != text:
+            assert text.startswith(kit.output(status))
+            await asyncio.sleep(0.05)
+
+
 async def test_a_log_of_what_has_ended_is_not_reopened(kit: Kit) -> None:
     container_id = await kit.start(await kit.sandbox(), ["true"])
     await kit.ended(container_id)

@@ -104,14 +104,39 @@ class Monitor:
 
 
 async def reopen_log(bundle: Path, log_path: Path) -> None:
-    """Tell conmon to write to a new file at ``log_path``, and wait until it does.
+    """Let conmon write to a file at ``log_path``, a new one where that is not what it writes to already.
 
-    conmon opens the new file under another name and renames it when it has written all of the old: so when a new file
-    stands at the path, nothing goes to the old one any more.
+    conmon would put an empty file in place of its own log, so it is asked only when the log was renamed or is gone. For
+    the same reason calls for one log follow each other, and go on when their callers have gone.
 
     Raises FailedPrecondition when no conmon listens, DeadlineExceeded when it does not react.
     """
+    task = asyncio.create_task(_reopen_log(bundle, log_path, _reopening.get(log_path)))
+    _reopening[log_path] = task
+
+    def over(ended: asyncio.Task[None]) -> None:
+        if _reopening[log_path] is ended:
+            del _reopening[log_path]
+        if not ended.cancelled():
+            ended.exception()  # where nobody waits for it any more, it is no error of the loop's
+
+    task.add_done_callback(over)
+    await asyncio.shield(task)
+
+
+_reopening: dict[Path, asyncio.Task[None]] = {}
+"""The last call for each log that has not ended."""
+
+
+async def _reopen_log(bundle: Path, log_path: Path, earlier: asyncio.Task[None] | None) -> None:
+    """conmon opens the new file under another name and renames it when it has written all of the old: so when a new
+    file stands at the path, nothing goes to the old one any more.
+    """
+    if earlier is not None:
+        await asyncio.wait([earlier])
     before = _identity(log_path)
+    if before is not None and before in _opened_by_monitor(bundle):
+        return
     _control(bundle, REOPEN_LOG)
     try:
         async with asyncio.timeout(REOPEN_LIMIT):
@@ -121,6 +146,15 @@ async def reopen_log(bundle: Path, log_path: Path) -> None:
     except TimeoutError:
         raise DeadlineExceeded(f"conmon did not reopen {log_path} within {REOPEN_LIMIT:g} s") from None
     log_path.chmod(0o640)
+
+
+def _opened_by_monitor(bundle: Path) -> set[tuple[int, int] | None]:
+    """The identities of the files that a container's conmon has open; none where it has ended."""
+    try:
+        pid = int((bundle / "monitor-pid").read_text(encoding="ascii"))
+        return {_identity(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
+    except OSError:
+        return set()
 
 
 async def attach(bundle: Path) -> socket.socket:
