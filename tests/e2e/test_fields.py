@@ -145,6 +145,15 @@ async def test_a_log_outside_its_directory(ours: Kit, path: str) -> None:
         await ours.create(sandbox_id, ["true"], log_path=path)
 
 
+@pytest.mark.parametrize(
+    ("directory", "path", "field"), [("relative", "c.log", "log_directory"), ("/tmp", "c:1.log", "log_path")]
+)
+async def test_a_log_that_cannot_be_written(ours: Kit, directory: str, path: str, field: str) -> None:
+    sandbox_id = await ours.sandbox(log_directory=directory)
+    with pytest.raises(InvalidArgument, match=field):
+        await ours.create(sandbox_id, ["true"], log_path=path)
+
+
 async def test_a_sandbox_has_no_target(ours: Kit) -> None:
     options = api.NamespaceOption(pid=api.TARGET, target_id="0" * 64)
     linux = api.LinuxPodSandboxConfig(security_context=api.LinuxSandboxSecurityContext(namespace_options=options))

@@ -70,9 +70,17 @@ def check_cgroup_parent(parent: str, *, systemd: bool) -> None:
 
 
 def check_log_path(log_directory: str, log_path: str) -> None:
-    """Raise InvalidArgument when the log would land outside its directory."""
+    """Raise InvalidArgument when the log would land outside its directory, or where nobody looks for it."""
     if log_path.startswith("/") or ".." in log_path.split("/"):
         raise InvalidArgument(f"log_path {log_path!r} leaves the log directory {log_directory!r}")
+    if not log_directory or not log_path:
+        return  # no log
+    if not log_directory.startswith("/"):
+        raise InvalidArgument(f"log_directory {log_directory!r} is not an absolute path")
+    for field, path in (("log_directory", log_directory), ("log_path", log_path)):
+        # conmon ends the path at a colon, and would write to another file.
+        if ":" in path or "\0" in path:
+            raise InvalidArgument(f"{field} {path!r} holds a colon or a NUL character: the log cannot be written there")
 
 
 def check_sysctls(sysctls: Mapping[str, str], *, host_network: bool, host_ipc: bool) -> None:

@@ -142,6 +142,10 @@ def test_names_labels_and_paths_are_checked() -> None:
     requests.check_labels({"key": "v" * 4093})
     with pytest.raises(InvalidArgument, match="leaves"):
         requests.check_log_path("/logs", "../other.log")
+    for directory, path in (("/logs", "c:1.log"), ("/a:b", "c.log"), ("/logs", "c\0.log"), ("logs", "c.log")):
+        with pytest.raises(InvalidArgument, match="log_"):
+            requests.check_log_path(directory, path)
+    requests.check_log_path("logs", "")
     with pytest.raises(InvalidArgument, match="64 bytes"):
         requests.check_hostname("h" * 65)
 
