@@ -102,6 +102,18 @@ async def test_a_memory_limit_goes_up_and_down_with_swap_beside_it(kit: Kit) -> 
         assert (await kit.status(container_id)).resources.linux.memory_swap_limit_in_bytes == 2 * size
 
 
+async def test_a_container_without_swap_stays_without(kit: Kit) -> None:
+    """A kubelet says so with two limits that are the same; `crictl update --memory` names one."""
+    sandbox_id = await kit.sandbox()
+    none = linux(memory_limit_in_bytes=64 * MIB, memory_swap_limit_in_bytes=64 * MIB)
+    container_id = await kit.start(sandbox_id, ["sleep", "1000"], linux=none)
+    path = await cgroup(kit, container_id)
+    for size in (256 * MIB, 32 * MIB):
+        await kit.client.runtime.update_container_resources(container_id, Limits(memory_limit_in_bytes=size))
+        assert limit(path, "memory") == str(size)
+        assert (await kit.status(container_id)).resources.linux.memory_swap_limit_in_bytes == size
+
+
 async def test_a_container_that_was_not_started_has_limits_to_change(kit: Kit) -> None:
     sandbox_id = await kit.sandbox()
     container_id = await kit.create(sandbox_id, ["sleep", "1000"])

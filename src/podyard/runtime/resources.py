@@ -25,9 +25,14 @@ def effective(record: Container, config: api.ContainerConfig) -> api.LinuxContai
 
 
 def merged(now: api.LinuxContainerResources, wanted: api.LinuxContainerResources) -> api.LinuxContainerResources:
-    """Limits after a change: what is 0 or empty in ``wanted`` stays; page sizes and unified files count one by one."""
+    """Limits after a change: what is 0 or empty in ``wanted`` stays; page sizes and unified files count one by one.
+
+    Where the limit of memory and swap together is that of memory, there is no swap: it goes with the memory's.
+    """
     found = api.LinuxContainerResources()
     found.CopyFrom(now)
+    if wanted.memory_limit_in_bytes and 0 < now.memory_swap_limit_in_bytes == now.memory_limit_in_bytes:
+        found.memory_swap_limit_in_bytes = wanted.memory_limit_in_bytes
     for field in _PLAIN:
         value = getattr(wanted, field)
         if value:

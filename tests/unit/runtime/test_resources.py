@@ -42,6 +42,17 @@ def test_what_is_not_named_stays() -> None:
     assert resources.merged(before, Limits()) == before
 
 
+@pytest.mark.parametrize(
+    ("before", "wanted", "after"),
+    [((7, 7), (9, 0), (9, 9)), ((7, 7), (9, 12), (9, 12)), ((7, 8), (6, 0), (6, 8)), ((-1, -1), (9, 0), (9, -1))],
+)
+def test_no_swap_goes_with_the_memory(before: tuple[int, int], wanted: tuple[int, int], after: tuple[int, int]) -> None:
+    def memory(both: tuple[int, int]) -> api.LinuxContainerResources:
+        return Limits(memory_limit_in_bytes=both[0], memory_swap_limit_in_bytes=both[1])
+
+    assert resources.merged(memory(before), memory(wanted)) == memory(after)
+
+
 def test_huge_pages_count_by_their_size() -> None:
     before = Limits(hugepage_limits=pages(**{"2MB": 1, "1GB": 2}))
     assert resources.merged(before, Limits(hugepage_limits=pages(**{"2MB": 0}))) == Limits(
