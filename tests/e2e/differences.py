@@ -25,7 +25,7 @@ CONTAINERD: dict[str, str] = {
     "test_update.py::test_a_memory_limit_below_what_is_used_is_refused_with_both_figures": _KERNEL,
     **{
         f"test_update.py::test_what_cannot_be_is_refused_and_nothing_changes[{case}]": _KERNEL
-        for case in ("quota", "period", "cpus", "no such cpu")
+        for case in ("quota", "period", "cpus", "no such cpu", "oom score")
     },
     "test_update.py::test_oom_score_adj_changes_for_all_processes": "UpdateContainerResources ignores oom_score_adj",
     "test_streaming.py::test_the_end_of_what_is_sent_reaches_the_port": (

@@ -155,8 +155,14 @@ async def test_a_memory_limit_below_what_is_used_is_refused_with_both_figures(ki
 
 @pytest.mark.parametrize(
     "wanted",
-    [Limits(cpu_quota=-7), Limits(cpu_period=5), Limits(cpuset_cpus="0-"), Limits(cpuset_cpus="511")],
-    ids=["quota", "period", "cpus", "no such cpu"],
+    [
+        Limits(cpu_quota=-7),
+        Limits(cpu_period=5),
+        Limits(cpuset_cpus="0-"),
+        Limits(cpuset_cpus="511"),
+        Limits(oom_score_adj=1001),
+    ],
+    ids=["quota", "period", "cpus", "no such cpu", "oom score"],
 )
 async def test_what_cannot_be_is_refused_and_nothing_changes(kit: Kit, wanted: Limits) -> None:
     sandbox_id = await kit.sandbox()

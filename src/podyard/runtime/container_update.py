@@ -16,6 +16,7 @@ from podyard.errors import FailedPrecondition, NotFound, PodyardError
 from podyard.lifecycle import containers
 from podyard.linux import cgroups, process
 from podyard.oci import limits
+from podyard.oci.process import oom_score_adj
 from podyard.oci.resources import linux_resources
 from podyard.operations import Operation, Step
 from podyard.runtime import resources
@@ -78,6 +79,7 @@ class UpdateContainerResources(Operation[None]):
         entry = self._entry()
         containers.check_may_change(entry.record)
         self._limits(self._after(entry))
+        oom_score_adj(self.wanted.oom_score_adj, self.context.host.oom_score_adj_floor)
         check_memory(self.wanted, entry.record.cgroup, f"container {self.subject[:12]}")
 
     async def change(self) -> None:
@@ -133,7 +135,7 @@ class UpdateContainerResources(Operation[None]):
 
     def _adjust(self, cgroup: str, value: int) -> None:
         """All processes of a container: children have it from their parents. Twice, for those born meanwhile."""
-        allowed = max(value, self.context.host.oom_score_adj_floor)
+        allowed = oom_score_adj(value, self.context.host.oom_score_adj_floor)
         for _ in range(2):
             for pid in cgroups.processes(cgroup):
                 process.set_oom_score_adj(pid, allowed)
