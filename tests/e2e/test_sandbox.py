@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.host import snapshot
@@ -207,6 +209,27 @@ async def test_a_container_cannot_be_made_in_a_stopped_sandbox(kit: Kit) -> None
 
 
 @pytest.mark.alone
+@pytest.mark.parametrize("host_network", [False, True])
+async def test_verbose_status_of_what_runs_and_what_is_stopped(kit: Kit, host_network: bool) -> None:
+    config = kit.sandbox_config(linux=linux(pid=POD, network=NODE if host_network else POD))
+    if host_network:
+        config.hostname = ""  # it has the host's
+    sandbox_id = await kit.sandbox(config)
+
+    async def info() -> dict[str, Any]:
+        answer = await kit.client.runtime.pod_sandbox_status(sandbox_id, verbose=True)
+        found: dict[str, Any] = json.loads(answer.info["info"])
+        return found
+
+    ready = await info()
+    assert ready["pid"] > 1
+    assert not ready["netNamespaceClosed"]
+    await kit.client.runtime.stop_pod_sandbox(sandbox_id)
+    stopped = await info()
+    assert stopped["pid"] == 0
+    assert stopped["netNamespaceClosed"] is not host_network
+
+
 async def test_a_sandbox_that_fails_leaves_nothing(kit: Kit) -> None:
     await kit.sandbox()
     await kit.close()  # a runtime's first sandbox makes the bridge, which stays

@@ -91,15 +91,16 @@ class SandboxCalls(Calls):
     def _sandbox_info(self, entry: SandboxEntry) -> dict[str, str]:
         record, paths = entry.record, self._context.paths
         pod, overhead = sandbox_update.now(entry)
+        own_network = entry.config.linux.security_context.namespace_options.network != api.NODE
         return messages.info(
             {
-                "pid": record.infra.pid if record.infra else 0,
+                "pid": record.infra.pid if record.infra and record.ready else 0,
                 "config": messages.as_json(entry.config),
                 "runtimeSpec": read_spec(paths.bundle(record.id)),
                 "runtimeHandler": record.handler,
                 "resources": messages.as_json(pod),
                 "overhead": messages.as_json(overhead),
                 "cniResult": json.loads(record.network_result),
-                "netNamespaceClosed": not (paths.pins(record.id) / "network").exists(),
+                "netNamespaceClosed": own_network and not (paths.pins(record.id) / "network").exists(),
             }
         )
