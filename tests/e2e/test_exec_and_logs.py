@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.support.patience import PATIENCE
 from tests.support.pods import WAIT_LIMIT, Kit, parse_log
 
 from podyard.cri import api
@@ -57,6 +58,16 @@ async def test_a_megabyte_of_output(kit: Kit) -> None:
     container_id = await running(kit)
     result = await kit.client.runtime.exec_sync(container_id, ["head", "-c", "1000000", "/dev/zero"], int(WAIT_LIMIT))
     assert result.stdout == bytes(1000000)
+
+
+@pytest.mark.parametrize("errors", [0, 1000, 17_000_000])
+async def test_more_output_than_an_answer_holds(ours: Kit, errors: int) -> None:
+    container_id = await running(ours)
+    script = f"head -c 17000000 /dev/zero; head -c {errors} /dev/zero >&2; exit 3"
+    result = await ours.client.runtime.exec_sync(container_id, ["sh", "-c", script], int(20 * PATIENCE))
+    kept = (16 << 20) - 1024
+    assert len(result.stderr) == min(errors, kept // 2)
+    assert (len(result.stdout), result.exit_code) == (kept - len(result.stderr), 3)
 
 
 async def test_orphans_are_not_waited_for(kit: Kit) -> None:

@@ -44,7 +44,7 @@ async def command(
     With -i it reads this standard input, with -t it has a terminal: -it for a shell. Ctrl-C goes to the command with
     -it and ends it otherwise; leaving by the detach keys hangs up, after which podyard kills the command.
 
-    With --timeout it has no standard input, and what it prints comes when it has ended, up to 16 MiB of each stream.
+    With --timeout it has no standard input, and what it prints comes when it has ended, up to 16 MiB in all.
     """
     wanted = list(arguments[1:] if arguments[:1] == ("--",) else arguments)
     if not wanted:

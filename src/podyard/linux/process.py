@@ -204,8 +204,9 @@ class Sink:
         if not data:
             self._close()
             return False
-        self._kept.append(data[: self._limit - self._size])
-        self._size = min(self._size + len(data), self._limit)
+        if self._size < self._limit:
+            self._kept.append(data[: self._limit - self._size])
+            self._size += len(self._kept[-1])
         return True
 
     def finish(self) -> None:

@@ -14,8 +14,9 @@ from podyard.runtime import exec_process
 from podyard.runtime.context import Context
 from podyard.runtime.exec_process import Launch
 
-OUTPUT_LIMIT = 16 << 20
-"""Bytes kept of each stream; the rest is discarded, as containerd and CRI-O do."""
+OUTPUT_LIMIT = (16 << 20) - 1024
+"""Bytes kept of both streams together; the rest is discarded. A client takes an answer of 16 MiB, with all that is in
+it: from containerd, which keeps 16 MiB of each stream, it gets an error instead."""
 
 
 async def exec_sync(context: Context, request: api.ExecSyncRequest) -> api.ExecSyncResponse:
@@ -62,4 +63,7 @@ async def _run(launch: Launch) -> api.ExecSyncResponse:
     finally:
         stdout.finish()
         stderr.finish()
-    return api.ExecSyncResponse(stdout=stdout.content, stderr=stderr.content, exit_code=code)
+    # What one stream leaves of its half is the other's.
+    errors = stderr.content[: max(OUTPUT_LIMIT // 2, OUTPUT_LIMIT - len(stdout.content))]
+    output = stdout.content[: OUTPUT_LIMIT - len(errors)]
+    return api.ExecSyncResponse(stdout=output, stderr=errors, exit_code=code)
