@@ -102,6 +102,17 @@ async def test_a_killed_monitor_is_survived(own: Podyard, images: Images) -> Non
         await kit.close()
 
 
+async def test_a_monitor_that_hangs_holds_no_stop_up_for_ever(own: Podyard, images: Images) -> None:
+    async with connected(own, images) as kit:
+        container_id = await kit.start(await kit.sandbox(), ["sleep", "1000"])
+        os.kill(int((own.run / "bundles" / container_id / "monitor-pid").read_text()), signal.SIGSTOP)
+        await kit.client.runtime.stop_container(container_id, 0)
+        status = await kit.status(container_id)
+        assert (status.state, status.exit_code, status.reason) == (api.CONTAINER_EXITED, 137, "Error")
+        assert "monitor" in status.message
+        await kit.close()
+
+
 async def test_sigterm_ends_podyard_and_no_container(own: Podyard, images: Images) -> None:
     async with connected(own, images) as kit:
         sandbox_id = await kit.sandbox()

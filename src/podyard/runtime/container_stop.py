@@ -84,6 +84,5 @@ class StopContainer(Operation[None]):
             return
         if not entry.ended.is_set():
             process.send_signal(entry.record.process, signal.SIGKILL)
-            async with process.collecting(entry.record.process), asyncio.timeout(process.EXIT_PATIENCE):
-                await entry.ended.wait()
+            await process.await_report(entry.record.process, entry.ended, self.subject)
         await process.kill_stragglers(entry.record.cgroup)

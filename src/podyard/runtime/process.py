@@ -126,6 +126,37 @@ async def collecting(target: Process) -> AsyncIterator[None]:
         collector.cancel()
 
 
+async def await_report(target: Process, reported: asyncio.Event, owner_id: str) -> None:
+    """Wait until the end of a first process that was killed is recorded (``reported``).
+
+    A monitor that hangs, on the disk of the log say, is killed: then podyard records the end itself.
+
+    Raises Internal, naming the process, when the kernel does not let go of it or of the monitor.
+    """
+    async with collecting(target):
+        if await _happens(reported):
+            return
+    await _await_end(target, owner_id)
+    if is_alive(target.monitor_pid, target.monitor_start_time):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(target.monitor_pid, signal.SIGKILL)
+    if not await _happens(reported):
+        raise Internal(
+            f"the monitor of {owner_id[:12]}, process {target.monitor_pid}, does not report that it has ended; "
+            f"the kernel holds it in {cgroups.waits_in(target.monitor_pid)}"
+        )
+
+
+async def _happens(event: asyncio.Event) -> bool:
+    """Whether an event comes within EXIT_PATIENCE."""
+    try:
+        async with asyncio.timeout(EXIT_PATIENCE):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 async def _await_end(target: Process, owner_id: str) -> None:
     if not is_alive(target.pid, target.start_time):
         return
