@@ -44,8 +44,11 @@ def apply(spec: dict[str, Any], found: Iterable[Edits]) -> None:
 
 
 def _filled(node: DeviceNode) -> DeviceNode:
-    """A node with the numbers, the type and the mode of the host's."""
-    if node.type == "p":
+    """A node with the numbers, the type and the mode of the host's.
+
+    One whose type and numbers the file tells need not be there: a driver makes it later, or in a container alone.
+    """
+    if node.type == "p" or (node.type and node.major):
         return node
     source = node.hostPath or node.path
     try:

@@ -177,6 +177,13 @@ def test_a_device_node_as_the_file_has_it() -> None:
     assert made["resources"]["devices"][-1]["access"] == "r"
 
 
+def test_a_device_node_that_the_file_tells_need_not_be_there() -> None:
+    numbers = {"type": "c", "major": 9, "minor": 0}
+    made = edited(deviceNodes=[{"path": "/dev/no-such-node", "type": "c", "major": 9}])["linux"]
+    assert made["devices"] == [{"path": "/dev/no-such-node", **numbers, "uid": 1000, "gid": 1001}]
+    assert made["resources"]["devices"][-1] == {"allow": True, **numbers, "access": "rwm"}
+
+
 @pytest.mark.parametrize(
     "node", [{"path": "/dev/no-such-node"}, {"path": "/etc/passwd"}, {"path": "/dev/null", "type": "b"}]
 )
