@@ -124,6 +124,14 @@ async def test_stop_sends_the_signal_and_waits(kit: Kit) -> None:
     await kit.client.runtime.stop_container(container_id, 20)
 
 
+async def test_stop_with_all_the_time_that_a_pod_can_have(ours: Kit) -> None:
+    script = "trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done"
+    container_id = await ours.start(await ours.sandbox(), ["sh", "-c", script])
+    await until_logged(ours, container_id, "up")
+    await ours.client.runtime.stop_container(container_id, 2**63 - 1)
+    assert (await ours.status(container_id)).exit_code == 3
+
+
 async def test_stop_kills_what_does_not_listen(kit: Kit) -> None:
     sandbox_id = await kit.sandbox()
     container_id = await kit.start(sandbox_id, ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 
@@ -57,6 +56,15 @@ _STILL_THERE = 5.0
 """Seconds for the question whether a version is still served."""
 
 
+LONGEST = 1e9
+"""Seconds of a time limit: what gRPC cannot count from now, in 64 bits of nanoseconds since 1970, has passed for it."""
+
+
+def _limit(timeout: float) -> float | None:
+    """A time limit as gRPC takes it; None where there is none, or none that anybody could wait for."""
+    return timeout if timeout <= LONGEST else None
+
+
 class Connection:
     """The channel to one endpoint. Made and used in one event loop; nothing is dialled before the first call."""
 
@@ -75,7 +83,7 @@ class Connection:
         self._check_open(method)
         send = self._channel.unary_unary(f"/{service}/{method.name}")
         try:
-            content = await send(request.SerializeToString(), timeout=None if timeout == math.inf else timeout)
+            content = await send(request.SerializeToString(), timeout=_limit(timeout))
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error, self.endpoint, method.name, timeout) from error
         except asyncio.CancelledError:
@@ -100,7 +108,7 @@ class Connection:
         """
         self._check_open(method)
         begin = self._channel.unary_stream(f"/{service}/{method.name}")
-        answers = begin(request.SerializeToString(), timeout=None if timeout == math.inf else timeout)
+        answers = begin(request.SerializeToString(), timeout=_limit(timeout))
         try:
             await answers.initial_metadata()
             if on_open is not None and not answers.done():
