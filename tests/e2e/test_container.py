@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.support.images import Images
 from tests.support.pods import WAIT_LIMIT, Kit
 
 from podyard.cri import api
@@ -44,6 +45,31 @@ async def test_a_container_from_create_to_remove(kit: Kit) -> None:
     await runtime.remove_container(container_id)
     with pytest.raises(NotFound):
         await kit.status(container_id)
+
+
+@pytest.mark.parametrize("digits", [64, 12])
+async def test_an_image_by_its_id_is_told_by_its_name(kit: Kit, digits: int) -> None:
+    found = (await kit.client.images.image_status(kit.image)).image.id.removeprefix("sha256:")
+    image = api.ImageSpec(image=found[:digits])
+    status = await kit.status(await kit.create(await kit.sandbox(), ["true"], image=image))
+    assert status.image.image == kit.image
+
+
+async def test_of_the_names_of_an_image_that_of_the_pod_is_told(ours: Kit, images: Images) -> None:
+    client = ours.client
+    await client.images.pull_image(images.docker)
+    found = (await client.images.image_status(images.docker)).image
+    digest = found.repo_digests[0]
+    sandbox_id = await ours.sandbox()
+    for written, told in (
+        (digest, digest),
+        (images.docker, images.docker),
+        ("other", images.docker),
+        ("", images.docker),
+    ):
+        image = api.ImageSpec(image=found.id, user_specified_image=written)
+        status = await ours.status(await ours.create(sandbox_id, ["true"], image=image))
+        assert (status.image.image, status.image.user_specified_image) == (told, written)
 
 
 async def test_completed_is_the_reason_of_exit_0(kit: Kit) -> None:

@@ -57,6 +57,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     boot_id: str
     stop_signal: str
+    image_name: str = ""
+    """A name of the image where the request gives its id, "" where that names it, or it has none."""
     volume_images: dict[str, str] = {}
     """The id of each image that it has mounted as a volume, by the name that the request gives it."""
     log_path: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -18,6 +19,7 @@ from podyard.linux.mounts import remove_tree, unmount_below
 from podyard.model.ids import new_id
 from podyard.model.image import Image
 from podyard.model.records import Container
+from podyard.model.reference import is_digest, parse
 from podyard.oci import cdi, idmaps, lsm, mounts
 from podyard.oci.host import HostFacts
 from podyard.oci.lookup import look_up
@@ -102,6 +104,7 @@ class CreateContainer(Operation[str]):
             runtime=context.handler(sandbox.record.handler).runtime.name,
             image_id=image.id,
             image_ref=image.repo_digests[0] if image.repo_digests else image.id,
+            image_name=_image_name(image, config.image),
             created_at=now(),
             boot_id=context.boot_id,
             volume_images={name: volume.id for name, volume in volume_images.items()},
@@ -270,6 +273,18 @@ def make_log(path: Path) -> None:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     path.touch(mode=0o640)
     path.chmod(0o640)
+
+
+def _image_name(image: Image, wanted: api.ImageSpec) -> str:
+    """A name of the image for a request that gives its id, as a kubelet's does: that of the Pod, where it has it."""
+    if not (is_digest(wanted.image) or image.id.startswith(f"sha256:{wanted.image.removeprefix('sha256:')}")):
+        return ""
+    names = (*image.repo_tags, *image.repo_digests)
+    with contextlib.suppress(InvalidArgument):
+        meant = str(parse(wanted.user_specified_image).pinned)
+        if meant in names:
+            return meant
+    return names[0] if names else ""
 
 
 def _stop_signal(config: api.ContainerConfig, image_signal: str) -> str:

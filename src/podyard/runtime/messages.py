@@ -84,7 +84,7 @@ def container_status(record: Container, config: api.ContainerConfig) -> api.Cont
         started_at=record.started_at,
         finished_at=record.finished_at,
         exit_code=record.exit_code,
-        image=config.image,
+        image=_image(config.image, record),
         image_ref=record.image_ref,
         image_id=record.image_id,
         reason=record.reason,
@@ -99,6 +99,16 @@ def container_status(record: Container, config: api.ContainerConfig) -> api.Cont
         ),
         stop_signal=api.Signal.Value(f"SIGNAL_{record.stop_signal}"),
     )
+
+
+def _image(image: api.ImageSpec, record: Container) -> api.ImageSpec:
+    """The image as it was asked for, by its name: a kubelet shows it to whoever looks at the Pod."""
+    if not record.image_name:
+        return image
+    told = api.ImageSpec()
+    told.CopyFrom(image)
+    told.image = record.image_name
+    return told
 
 
 def _mount(mount: api.Mount, record: Container) -> api.Mount:
