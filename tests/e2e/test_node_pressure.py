@@ -30,7 +30,8 @@ spec:
     - |
       dd if=/dev/zero of=/dev/shm/held bs=1M count=8 && touch /full
       while :; do head -c 3000 /dev/zero | tr "\\0" x; echo; sleep 0.2; done
-    readinessProbe: {{exec: {{command: [test, -f, /full]}}, periodSeconds: 1}}
+    # Not one that goes on: beside one, under load, a stop by Debian's containerd once hung.
+    startupProbe: {{exec: {{command: [test, -f, /full]}}, periodSeconds: 1, failureThreshold: 60}}
     resources: {{requests: {{{request}}}}}
 """
 PODS = {
