@@ -22,10 +22,14 @@ _FOREIGN = {b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x04\x22\x4d\x18": "lz4", b"
 
 
 class Decoder(NamedTuple):
-    """Makes a decoder of one member or frame; ``failure`` is the exception that it raises for damaged data."""
+    """Makes a decoder of one member or frame; ``failure`` is the exception that it raises for damaged data.
+
+    ``begun``: whether a member's first bytes are enough for it to begin with.
+    """
 
     new: Callable[[], Any]
     failure: Any
+    begun: Callable[[bytes], bool]
 
 
 class Source:
@@ -45,6 +49,7 @@ class Source:
         self._blob = blob
         self._recorder = recorder
         self._limit = limits.size
+        self._header_limit = limits.header
         self._report = report
         self._read = 0
         self._hash = hashlib.sha256()
@@ -149,6 +154,7 @@ class Source:
     def _members(self, kind: Decoder, data: bytes) -> Iterator[bytes]:
         # gzip members and zstd frames follow each other; zeros may pad a gzip file (gzip manual).
         decoder = kind.new()
+        data = self._begun(kind, data)
         while True:
             try:
                 out = decoder.decompress(data, CHUNK)
@@ -165,10 +171,31 @@ class Source:
                         return
                     data = more.lstrip(b"\0")
                 decoder = kind.new()
+                data = self._begun(kind, data)
             elif decoder.needs_input:
                 data = self._input()
                 if not data:
                     raise DataLoss("the layer's compressed data are cut short")
+
+    def _begun(self, kind: Decoder, data: bytes) -> bytes:
+        """The first bytes of a member, with as many more as its decoder needs to begin."""
+        while not kind.begun(data) and len(data) < self._header_limit and (more := self._input()):
+            data += more
+        return data
+
+
+def _has_gzip_header(data: bytes) -> bool:
+    """Whether the whole header of a gzip member is there (RFC 1952, 2.3): isal misreads one that comes in two parts."""
+    if len(data) < 12:
+        return False
+    flags, at = data[3], 10
+    if flags & 4:  # FEXTRA
+        at += 2 + int.from_bytes(data[10:12], "little")
+    for _ in range((flags & 0x18).bit_count()):  # FNAME, FCOMMENT
+        at = data.find(b"\0", at) + 1
+        if at == 0:
+            return False
+    return at + 2 <= len(data)  # FHCRC
 
 
 @functools.cache
@@ -183,6 +210,6 @@ def decoders() -> tuple[Decoder, Decoder]:
 
     bounds: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
     return (
-        Decoder(lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), igzip_lib.error),
-        Decoder(lambda: zstd.ZstdDecompressor(options=bounds), zstd.ZstdError),
+        Decoder(lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), igzip_lib.error, _has_gzip_header),
+        Decoder(lambda: zstd.ZstdDecompressor(options=bounds), zstd.ZstdError, bool),
     )

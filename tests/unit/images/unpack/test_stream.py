@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from tests.unit.images.unpack.archives import digest
 
 from podyard.errors import DataLoss
 from podyard.images.unpack import Limits
-from podyard.images.unpack.stream import CHUNK, Source
+from podyard.images.unpack.stream import CHUNK, READ, Source
 
 CONTENT = os.urandom(100_000) + bytes(2 << 20) + b"end"
 
@@ -47,6 +49,33 @@ def test_pieces_of_any_size_make_the_content(
         assert stream.digest() == digest(CONTENT)
     finally:
         os.close(stream._blob)
+
+
+def gzip_member(data: bytes, *, extra: int, name: bytes, checksum: bool) -> bytes:
+    """A member with all that a header may have (RFC 1952); ``extra``: bytes of its extra field."""
+    header = b"\x1f\x8b\x08%c\0\0\0\0\0\xff" % (0x1C | 2 * checksum)
+    header += struct.pack("<H", extra) + bytes(extra) + name + b"\0comment\0"
+    header += struct.pack("<H", zlib.crc32(header) & 0xFFFF) if checksum else b""
+    body = zlib.compress(data, wbits=-15)
+    return header + body + struct.pack("<II", zlib.crc32(data), len(data))
+
+
+@pytest.mark.parametrize("checksum", [False, True])
+@pytest.mark.parametrize("extra", [22, 65535])
+@pytest.mark.parametrize("short", [1, 3, 11, 20, 30, 40])
+def test_a_gzip_header_may_be_read_in_two_parts(tmp_path: Path, short: int, extra: int, checksum: bool) -> None:
+    # The first member takes all but a few bytes of what is read at once.
+    first = gzip_member(
+        b"",
+        extra=READ - short - len(gzip_member(b"", extra=0, name=b"n", checksum=checksum)),
+        name=b"n",
+        checksum=checksum,
+    )
+    second = gzip_member(b"content", extra=extra, name=b"layer.tar", checksum=checksum)
+    assert gzip.decompress(first + second) == b"content"
+    stream = source(tmp_path / "blob", first + second)
+    assert stream.digest() == digest(b"content")
+    os.close(stream._blob)
 
 
 def test_blocks_end_with_the_content(tmp_path: Path) -> None:
