@@ -39,6 +39,7 @@ class Below:
         self._whole = not layers
         # The layers whose directory at a path takes part in the merged one.
         self._merged: dict[bytes, tuple[int, ...]] = {b"": tuple(range(len(layers)))}
+        self._opaque: set[bytes] = set()
 
     def find(self, path: bytes) -> Folder | bytes | None:
         """What is at ``path``: a directory, the target of a symbolic link, or None for anything else and nothing."""
@@ -63,6 +64,18 @@ class Below:
                 break
         self._merged[path] = tuple(merged)
         return found
+
+    def hide(self, path: bytes) -> None:
+        """The archive has made the directory ``path`` opaque (b"": the root): nothing is found in it any more."""
+        self._opaque.add(path)
+
+    def is_hidden(self, path: bytes) -> bool:
+        """Whether a directory above ``path`` is opaque."""
+        while path and self._opaque:
+            path = path.rpartition(b"/")[0]
+            if path in self._opaque:
+                return True
+        return False
 
     def root(self) -> Folder | None:
         """The topmost layer's root directory."""
@@ -89,6 +102,8 @@ class Below:
             self._whole = True
 
     def _parents(self, path: bytes) -> tuple[int, ...]:
+        if self.is_hidden(path):
+            return ()
         parent = path.rpartition(b"/")[0]
         if parent not in self._merged:
             self.find(parent)

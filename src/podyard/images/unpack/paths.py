@@ -67,6 +67,8 @@ class Paths:
         self._make = make
         self._folders: set[bytes] = set()
         self._parents: dict[bytes, bytes] = {b"": b""}
+        # Where links of the layers below were followed, which this layer may yet hide.
+        self._followed: set[bytes] = set()
 
     def place(self, name: bytes) -> bytes:
         """The canonical path of a clean name whose parent directories are made where they are missing.
@@ -79,7 +81,10 @@ class Paths:
         folder = self._parents.get(parent)
         if folder is None:
             folder = self._parents[parent] = self._resolve(parent, make=True)
-        return folder + b"/" + last if folder else last
+        path = folder + b"/" + last if folder else last
+        if path in self._followed:
+            self.removed()
+        return path
 
     def existing(self, name: bytes) -> bytes:
         """As ``place``, but nothing is made. Raises NotFound when a parent directory is missing."""
@@ -96,7 +101,13 @@ class Paths:
     def removed(self) -> None:
         """A directory or a link was removed: what was known may be wrong now."""
         self._folders.clear()
+        self._followed.clear()
         self._parents = {b"": b""}
+
+    def hidden(self) -> None:
+        """A directory has become opaque: links that were followed may be hidden now."""
+        if self._followed:
+            self.removed()
 
     def _resolve(self, name: bytes, *, make: bool) -> bytes:
         todo = name.split(b"/")[::-1]
@@ -136,6 +147,7 @@ class Paths:
         if status is None or whiteout:
             below = None if whiteout else self._below.find(here)
             if isinstance(below, bytes):
+                self._followed.add(here)
                 return below
             if not make:
                 raise NotFound(f"there is no directory {shown(here)}")

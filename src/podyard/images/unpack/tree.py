@@ -92,9 +92,9 @@ class Tree:
                 self._hide_all_below()
             self._finish_root()
             for path, wanted in self._folders.values():
-                self._finish_folder(path or b".", wanted)
+                self._finish_folder(path, wanted)
         except OSError as error:
-            raise failure(path, error) from error
+            raise failure(path or b".", error) from error
 
     def _finish_root(self) -> None:
         """A root directory that the archive leaves out is as in the layers below, else root's with mode 0755."""
@@ -110,10 +110,13 @@ class Tree:
 
     def _finish_folder(self, path: bytes, wanted: Member | Folder) -> None:
         if isinstance(wanted, Folder):
+            if self._below.is_hidden(path):
+                return
             status = wanted.status
             uid, gid, mode, mtime = status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), status.st_mtime_ns
         else:
             uid, gid, mode, mtime = wanted.uid, wanted.gid, wanted.mode, wanted.mtime
+        path = path or b"."
         os.chown(path, uid, gid, follow_symlinks=False)
         os.chmod(path, mode)
         if wanted.xattrs:
@@ -269,6 +272,8 @@ class Tree:
             self.inodes += 1
 
     def _make_opaque(self, path: bytes) -> None:
+        self._below.hide(path)
+        self._paths.hidden()
         if path:
             os.setxattr(path, OPAQUE, b"y", follow_symlinks=False)
             self.attributes.used = True

@@ -124,3 +124,35 @@ async def test_a_parent_hidden_below_is_made_anew(view: View) -> None:
     for name in ("d/e", "f/g", "h"):
         assert stat.S_IMODE((merged / name).stat().st_mode) == 0o755, name
         assert names(merged / name) == ["x"]
+
+
+@pytest.mark.parametrize(
+    "hiding",
+    [file(b".wh.d", b""), file(b"d/.wh..wh..opq", b""), file(b".wh..wh..opq", b"")],
+    ids=["whiteout", "opaque", "opaque root"],
+)
+async def test_what_the_layer_itself_hides_tells_nothing_of_a_missing_parent(view: View, hiding: bytes) -> None:
+    base = folder(b"d/e", mode=0o700, uid=7) + symlink(b"d/link", b"/top") + folder(b"top")
+    merged = await view(base, hiding + file(b"d/e/x") + file(b"d/link/x"))
+    made = (merged / "d/e").stat()
+    assert (stat.S_IMODE(made.st_mode), made.st_uid) == (0o755, 0)
+    assert names(merged / "d") == ["e", "e/x", "link", "link/x"]
+
+
+async def test_an_opaque_mark_counts_for_what_stands_before_it_too(view: View) -> None:
+    base = folder(b"d/e", mode=0o700, uid=7)
+    merged = await view(base, file(b"d/e/x") + file(b"d/.wh..wh..opq", b""))
+    made = (merged / "d/e").stat()
+    assert (stat.S_IMODE(made.st_mode), made.st_uid) == (0o755, 0)
+
+
+@pytest.mark.parametrize(
+    "hiding",
+    [folder(b"lib"), file(b".wh.lib", b""), symlink(b"lib", b"other"), file(b".wh..wh..opq", b"")],
+    ids=["directory", "whiteout", "link", "opaque root"],
+)
+async def test_a_link_below_is_followed_until_the_layer_hides_it(view: View, hiding: bytes) -> None:
+    base = folder(b"usr") + symlink(b"lib", b"usr") + folder(b"other")
+    merged = await view(base, file(b"lib/x") + hiding + file(b"lib/y"))
+    assert names(merged / "usr") == ["x"]
+    assert (merged / "lib/y").is_file()
