@@ -69,7 +69,7 @@ class Tree:
         try:
             name = clean(member.name, self._limits)
             last = name[name.rfind(b"/") + 1 :]
-            if _AUFS_PREFIX in name and last != _OPAQUE_NAME:
+            if _AUFS_PREFIX in name and b"/" + _AUFS_PREFIX in b"/" + name and last != _OPAQUE_NAME:
                 return
             if last.startswith(WHITEOUT_PREFIX):
                 self._hide(name, last)

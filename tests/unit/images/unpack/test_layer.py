@@ -212,6 +212,15 @@ async def test_sparse_files_of_gnu_tar_keep_their_holes(tmp_path: Path, options:
     assert (target / "s").stat().st_blocks * 512 < 3_000_000
 
 
+async def test_only_names_that_begin_as_those_of_aufs_are_left_out(tmp_path: Path) -> None:
+    target, blob = tmp_path / "target", tmp_path / "blob"
+    target.mkdir()
+    archive = file(b"a.wh..wh.b") + file(b".wh..wh.aufs") + file(b"d/.wh..wh.plnk/1") + file(b"e/x.wh..wh.y/z") + END
+    blob.write_bytes(archive)
+    await unpack_layer(blob, TAR, target, diff_id=digest(archive))
+    assert sorted(describe(target)) == [".", "a.wh..wh.b", "e", "e/x.wh..wh.y", "e/x.wh..wh.y/z"]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
