@@ -14,7 +14,7 @@ BLOCK = 512
 ZERO = bytes(BLOCK)
 
 _FIELDS = struct.Struct("100s24s12s12s8s1s100s8s64s8s8s155s12x")
-_USTAR = b"ustar\x0000"
+_USTAR = b"ustar\0"
 _ADLER = 65521
 
 
@@ -71,7 +71,7 @@ def parse(block: bytes) -> Member:
     name, rights_field, size, mtime, checksum, kind, link, magic, _, major, minor, prefix = _FIELDS.unpack(block)
     _verify(block, checksum)
     name = name.partition(b"\0")[0]
-    if magic == _USTAR and prefix[0]:
+    if prefix[0] and magic[:6] == _USTAR:
         name = prefix.partition(b"\0")[0] + b"/" + name
     rights = _rights.get(rights_field)
     if rights is None:

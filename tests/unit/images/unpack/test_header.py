@@ -74,3 +74,6 @@ def test_a_checksum_of_signed_bytes_is_taken() -> None:
 def test_a_prefix_belongs_to_the_name_in_ustar_alone() -> None:
     assert parse(header(b"name", prefix=b"some/where")).name == b"some/where/name"
     assert parse(header(b"name", prefix=b"some/where", magic=GNU)).name == b"name"
+    # Neither GNU tar nor Go look at the version.
+    for magic in (b"ustar\0\0\0", b"ustar\0  "):
+        assert parse(header(b"name", prefix=b"some/where", magic=magic)).name == b"some/where/name"
