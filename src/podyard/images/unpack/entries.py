@@ -11,6 +11,7 @@ from podyard.images.unpack.limits import LEFT_OUT_LIMIT
 from podyard.images.unpack.paths import shown
 
 _ID_LIMIT = 2**32 - 1  # the last id, -1, means "leave it" to chown(2)
+_SIZE_LIMIT = 2**63 - 1
 _TIME_LIMIT = 2**40 * 10**9  # nanoseconds: some 34,000 years on each side of 1970
 
 # An overlay's own marks are never an archive's to set; labels of security modules are this host's.
@@ -23,7 +24,11 @@ _UNSUPPORTED = {errno.ENOTSUP, errno.EPERM}
 
 
 def check(member: Member) -> None:
-    """Raises InvalidArgument for an owner or a time that Linux cannot keep."""
+    """Raises InvalidArgument for an owner, a size or a time that Linux cannot keep."""
+    if max(member.size, member.length) > _SIZE_LIMIT:
+        raise InvalidArgument(
+            f"the layer's entry {shown(member.name)} has {member.length} bytes, which no file can have"
+        )
     if not (0 <= member.uid < _ID_LIMIT and 0 <= member.gid < _ID_LIMIT):
         raise InvalidArgument(
             f"the layer's entry {shown(member.name)} is owned by {member.uid}:{member.gid}; "

@@ -151,13 +151,14 @@ class Tree:
         self.inodes += 1
 
     def _write_pieces(self, file: int, member: Member, path: bytes) -> None:
+        # First, since this tells whether the file system can have such a file; a position beyond it is just "invalid".
+        os.ftruncate(file, member.length)
         for offset, length in member.segments or ():
             if self._recorder is not None and length:
                 self._recorder.content(self._source.offset, Stretch(path, offset, length))
             os.lseek(file, offset, os.SEEK_SET)
             for piece in self._source.pieces(length):
                 write(file, piece)
-        os.ftruncate(file, member.length)
 
     def _folder(self, member: Member, path: bytes) -> None:
         opaque = False

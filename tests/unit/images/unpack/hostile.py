@@ -218,6 +218,18 @@ SHAPES = [
         "target of 5000 bytes",
         longname(b"x" * 5000, b"K") + symlink(b"a", b""),
     ),
+    refused(
+        "a sparse file of more bytes than can be counted",
+        InvalidArgument,
+        "which no file can have",
+        pax((b"GNU.sparse.size", b"9" * 19), (b"GNU.sparse.map", b"9999999999999999995,4")) + file(b"a"),
+    ),
+    refused(
+        "a file of more bytes than can be counted",
+        InvalidArgument,
+        "which no file can have",
+        header(b"a", size=base256(1 << 90, 12)),
+    ),
     refused("a hard link to a directory", InvalidArgument, "is a directory", folder(b"d") + hardlink(b"h", b"d")),
     refused("a hard link to the root", InvalidArgument, "root directory's name", hardlink(b"h", b"/")),
     refused("a hard link to what comes later", InvalidArgument, "before it", hardlink(b"h", b"a") + file(b"a")),

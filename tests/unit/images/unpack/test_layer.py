@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import stat
@@ -219,6 +220,18 @@ async def test_only_names_that_begin_as_those_of_aufs_are_left_out(tmp_path: Pat
     blob.write_bytes(archive)
     await unpack_layer(blob, TAR, target, diff_id=digest(archive))
     assert sorted(describe(target)) == [".", "a.wh..wh.b", "e", "e/x.wh..wh.y", "e/x.wh..wh.y/z"]
+
+
+async def test_a_sparse_file_that_is_too_large_for_the_file_system_is_refused(tmp_path: Path) -> None:
+    largest = 2**63 - 1
+    try:
+        os.truncate(os.open(tmp_path / "probe", os.O_CREAT | os.O_WRONLY), largest)
+        pytest.skip("the file system of the tests has no limit")
+    except OSError as error:
+        assert error.errno == errno.EFBIG
+    sparse = pax((b"GNU.sparse.size", b"%d" % largest), (b"GNU.sparse.map", b"%d,4" % (largest - 4))) + file(b"a")
+    with pytest.raises(InvalidArgument, match="'a' cannot be on this file system: File too large"):
+        await unpack(tmp_path, sparse + END)
 
 
 @pytest.fixture
