@@ -193,14 +193,18 @@ class Tree:
             self._folders[os.lstat(path).st_ino] = (path, below)
 
     def _hard_link(self, member: Member, path: bytes) -> None:
+        found: os.stat_result | None = None
         try:
             target = self._paths.existing(self._inside(clean(member.link, self._limits)))
             found = os.lstat(target)
-        except (FileNotFoundError, NotFound) as error:
+        except (FileNotFoundError, NotFound):
+            pass
+        if found is None or is_whiteout(found) or target.startswith(path + b"/"):
+            # Also what goes away with the directory that the link replaces.
             raise InvalidArgument(
                 f"the layer's entry {shown(member.name)} is a hard link to {shown(member.link)}, which the layer does "
                 "not have before it"
-            ) from error
+            )
         if stat.S_ISDIR(found.st_mode):
             raise InvalidArgument(
                 f"the layer's entry {shown(member.name)} is a hard link to {shown(member.link)}, which is a directory"

@@ -230,6 +230,13 @@ SHAPES = [
         "which no file can have",
         header(b"a", size=base256(1 << 90, 12)),
     ),
+    refused("a hard link to a whiteout", InvalidArgument, "before it", file(b".wh.a", b"") + hardlink(b"h", b"a")),
+    refused(
+        "a hard link over the directory of its file",
+        InvalidArgument,
+        "before it",
+        file(b"a/b") + hardlink(b"a", b"a/b"),
+    ),
     refused("a hard link to a directory", InvalidArgument, "is a directory", folder(b"d") + hardlink(b"h", b"d")),
     refused("a hard link to the root", InvalidArgument, "root directory's name", hardlink(b"h", b"/")),
     refused("a hard link to what comes later", InvalidArgument, "before it", hardlink(b"h", b"a") + file(b"a")),
