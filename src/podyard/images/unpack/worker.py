@@ -79,9 +79,13 @@ def _unpack(request: dict[str, Any]) -> dict[str, Any]:
     report = _Report(os.fstat(blob).st_size)
     source = Source(blob, limits, report, recorder)
     tree = Tree(source, Below(lower, lambda: _wait(report)), limits, recorder)
-    for member in members(source, limits):
-        tree.add(member)
-    digest = source.digest()
+    try:
+        for member in members(source, limits):
+            tree.add(member)
+        digest = source.digest()
+    except OSError as error:
+        # Of what is between the members: the blob is read, and the record written.
+        raise failure(b"the layer", error) from error
     if digest != diff_id:
         raise DataLoss(f"the uncompressed layer has the digest {digest}; the image's configuration says {diff_id}")
     tree.finish()

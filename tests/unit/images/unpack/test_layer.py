@@ -225,7 +225,8 @@ async def test_only_names_that_begin_as_those_of_aufs_are_left_out(tmp_path: Pat
 async def test_a_sparse_file_that_is_too_large_for_the_file_system_is_refused(tmp_path: Path) -> None:
     largest = 2**63 - 1
     try:
-        os.truncate(os.open(tmp_path / "probe", os.O_CREAT | os.O_WRONLY), largest)
+        (tmp_path / "probe").touch()
+        os.truncate(tmp_path / "probe", largest)
         pytest.skip("the file system of the tests has no limit")
     except OSError as error:
         assert error.errno == errno.EFBIG
@@ -253,6 +254,19 @@ async def test_a_full_disk_is_told(small_disk: Path, tmp_path: Path, archive: by
     blob.write_bytes(archive + END)
     with pytest.raises(ResourceExhausted, match="No space left on device; free space"):
         await unpack_layer(blob, TAR, small_disk, diff_id=digest(archive + END))
+
+
+async def test_a_full_disk_is_told_when_the_record_is_written(small_disk: Path, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "filling").write_bytes(bytes(2 << 20))
+    (tmp_path / "target").mkdir()
+    # What is written to the record at once, between two members.
+    archive = pax((b"comment", os.urandom(700_000))) + file(b"a") + END
+    (tmp_path / "blob").write_bytes(archive)
+    with pytest.raises(ResourceExhausted, match="No space left on device; free space"):
+        await unpack_layer(
+            tmp_path / "blob", TAR, tmp_path / "target", diff_id=digest(archive), record=small_disk / "record"
+        )
 
 
 async def test_wrong_requests_are_refused(tmp_path: Path) -> None:
