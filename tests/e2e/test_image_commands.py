@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from tests.e2e.test_command_line import CommandLine
+from tests.support.commands import PODYARD
 from tests.support.faulty import Proxy
 from tests.support.images import Images
 from tests.support.servers import Podyard
@@ -108,6 +110,35 @@ async def test_a_pull_is_seen_by_others_and_what_it_leaves_is_told(
     assert {item["why"] for item in cli.json("gc", "--dry-run") if item["held"]} >= {"it has not been removed"}
     cli("gc")
     assert [item for item in cli.json("gc", "--dry-run") if not item["held"]] == []
+
+
+async def test_an_interrupted_pull_goes_on_which_is_told(
+    podyard: Podyard, cli: CommandLine, client: Client, images: Images
+) -> None:
+    await client.images.pull_image(images.busybox)
+    reached, go = asyncio.Event(), asyncio.Event()
+
+    async def pass_later(request: web.Request, answer: web.Response) -> web.StreamResponse:
+        reached.set()
+        await go.wait()
+        return answer
+
+    async with Proxy(images.registry).serving() as proxy:
+        name = images.large.replace(images.registry, proxy.address)
+        proxy.fault("/blobs/", _good)
+        proxy.fault("/blobs/", pass_later)
+        pull = await asyncio.create_subprocess_exec(
+            *PODYARD, "--runtime-endpoint", podyard.endpoint, "pull", name, stderr=asyncio.subprocess.PIPE
+        )
+        await reached.wait()
+        pull.send_signal(signal.SIGINT)
+        _, complaint = await pull.communicate()
+        assert pull.returncode == 130
+        assert f'podyard goes on pulling {name}; "podyard pulls" shows it' in complaint.decode()
+        assert name in await asyncio.to_thread(cli, "pulls")
+        go.set()
+        await client.images.pull_image(name)
+    cli("rmi", name)
 
 
 async def _good(request: web.Request, answer: web.Response) -> web.StreamResponse:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from podyard.cli.endpoint import with_client
 from podyard.cli.settings import Settings, output_options
-from podyard.cli.transfer import pull_showing
+from podyard.cli.transfer import is_pulled, pull_showing
 
 if TYPE_CHECKING:
     from podyard.client import Client
@@ -21,9 +23,14 @@ if TYPE_CHECKING:
 async def command(client: Client, settings: Settings, images: tuple[str, ...]) -> None:
     """Pull images, showing each layer's progress.
 
-    -q prints nothing but the images' ids.
+    -q prints nothing but the images' ids. Ctrl-C ends the command; podyard's daemon goes on pulling.
     """
     for image in images:
-        image_id = await (client.images.pull_image(image) if settings.quiet else pull_showing(client, image))
+        try:
+            image_id = await (client.images.pull_image(image) if settings.quiet else pull_showing(client, image))
+        except asyncio.CancelledError:
+            if await is_pulled(client, image):
+                print(f'interrupted: podyard goes on pulling {image}; "podyard pulls" shows it', file=sys.stderr)
+            raise
         if settings.quiet:
             print(image_id)

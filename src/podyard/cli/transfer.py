@@ -53,6 +53,15 @@ async def watched(client: Client, display: Steps, images: Collection[str]) -> As
             await task
 
 
+async def is_pulled(client: Client, image: str) -> bool:
+    """Whether the runtime tells that it is pulling an image."""
+    try:
+        found = await client.admin.list_pulls()
+    except PodyardError:
+        return False
+    return any(_full_name(pull.reference) == _full_name(image) for pull in found)
+
+
 async def _watch(client: Client, display: Steps, names: Collection[str]) -> None:
     while True:
         try:
