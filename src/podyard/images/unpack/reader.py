@@ -26,6 +26,7 @@ _FILES = frozenset({FILE, b"\0", b"7"})  # 7: "contiguous", which Linux does not
 _WITHOUT_DATA = frozenset({HARD_LINK, SYMBOLIC_LINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO})
 _EXTENSIONS = frozenset({b"x", b"g", b"L", b"K", b"V"})  # V: GNU's volume label
 _EXTENSIONS_LIMIT = 64  # headers before one member
+_SHARED_LIMIT = 1000  # records of global headers
 
 
 def members(source: Source, limits: Limits) -> Iterator[Member]:
@@ -108,3 +109,6 @@ def _next(
             shared.update(pax.records(data))
             if sum(map(len, shared)) + sum(map(len, shared.values())) > limits.header:
                 raise ResourceExhausted(f"the archive's global headers have more than {limits.header} bytes")
+            if len(shared) > _SHARED_LIMIT:
+                # Each counts for every member that follows: a small archive would take hours.
+                raise ResourceExhausted(f"the archive's global headers have more than {_SHARED_LIMIT} records")

@@ -147,6 +147,12 @@ GREEDY = [
         _SMALL,
     ),
     refused(
+        "global headers of many records",
+        ResourceExhausted,
+        "more than 1000 records",
+        pax(*((b"SCHILY.xattr.x%d" % number, b"") for number in range(1001)), kind=b"g") + file(b"a"),
+    ),
+    refused(
         "too many pieces of a sparse file",
         ResourceExhausted,
         "6 pieces",
