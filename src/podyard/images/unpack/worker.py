@@ -30,6 +30,7 @@ from podyard.images.unpack.record import Recorder
 from podyard.images.unpack.stream import READ, Source, decoders
 from podyard.images.unpack.tree import Tree
 from podyard.linux import confine
+from podyard.linux.folders import disinherit
 
 _CAPABILITIES = (
     confine.CAP_CHOWN,
@@ -80,6 +81,7 @@ def _unpack(request: dict[str, Any]) -> dict[str, Any]:
     source = Source(blob, limits, report, recorder)
     tree = Tree(source, Below(lower, lambda: _wait(report)), limits, recorder)
     try:
+        disinherit(b".")
         for member in members(source, limits):
             tree.add(member)
         digest = source.digest()

@@ -38,6 +38,8 @@ pytestmark = pytest.mark.host
 
 Unpack = Callable[..., object]
 
+NO_ID = 2**32 - 1
+
 
 async def unpack(folder: Path, blob: bytes, archive: bytes | None = None) -> UnpackResult:
     """Unpack ``blob`` into ``folder``/target."""
@@ -120,6 +122,29 @@ async def test_owners_modes_and_times_are_kept(tmp_path: Path) -> None:
         "l": ("0o120777", (0, 8), then + 123_456_789, 0),
         "n": ("0o20666", (5, 0), then, os.makedev(1, 3)),
         "p": ("0o14600", (5, 0), then, 0),
+    }
+
+
+ACL = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", *entry) for entry in [(1, 7, NO_ID), (2, 7, 33), (4, 5, NO_ID), (16, 7, NO_ID), (32, 0, NO_ID)]
+)
+"""An access control list: user 33 may do all, others nothing."""
+
+
+@pytest.mark.parametrize("of", ["set-group-ID", "default access control list"])
+async def test_the_directory_that_holds_the_layers_leaves_no_mark_on_them(tmp_path: Path, of: str) -> None:
+    if of == "set-group-ID":
+        os.chown(tmp_path, 0, 50)
+        tmp_path.chmod(0o2755)
+    else:
+        os.setxattr(tmp_path, "system.posix_acl_default", ACL)
+    await unpack(tmp_path, folder(b"d") + file(b"d/f") + file(b"left/out") + symlink(b"s", b"d") + END)
+    found = {name: (*about[:2], about[-1]) for name, about in describe(tmp_path / "target").items()}
+    directory, regular, root = oct(stat.S_IFDIR | 0o755), oct(stat.S_IFREG | 0o644), (0, 0)
+    assert found == {
+        **dict.fromkeys([".", "d", "left"], (directory, root, {})),
+        **dict.fromkeys(["d/f", "left/out"], (regular, root, {})),
+        "s": (oct(stat.S_IFLNK | 0o777), root, {}),
     }
 
 
