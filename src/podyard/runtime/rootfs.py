@@ -11,6 +11,7 @@ from pathlib import Path
 
 from podyard.errors import FailedPrecondition
 from podyard.linux import idmap, mounts
+from podyard.linux.folders import disinherit
 from podyard.linux.userns import IdMap
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,9 @@ def mount(lower: Sequence[Path], writable: Path, target: Path, owners: Owners | 
     """
     upper, work = writable / "upper", writable / "work"
     for folder in (upper, work, target):
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(mode=0o755, parents=True)
+            disinherit(folder)
     if owners is None:
         mounts.mount_overlay(lower, upper, work, target)
         return

@@ -40,6 +40,19 @@ def test_the_hosts_owners_without_a_user_namespace(folder: Path) -> None:
     assert owner(folder / "root" / "file") == (12, 34)
 
 
+def test_a_directory_with_set_group_id_above_leaves_no_mark(folder: Path) -> None:
+    holder = folder / "holder"
+    holder.mkdir()
+    os.chown(holder, 0, 50)
+    holder.chmod(0o2755)
+    rootfs.mount([folder / "layer"], holder / "writable", folder / "root", None)
+    (folder / "root" / "new").mkdir()
+    (folder / "root" / "sub" / "new").touch()
+    for name in ("", "new", "sub", "sub/new"):
+        assert owner(folder / "root" / name) == (0, 0), name
+    assert (folder / "root" / "new").stat().st_mode & 0o7000 == 0
+
+
 def test_the_layers_are_mapped_and_nothing_is_copied(folder: Path) -> None:
     owners = Owners(MAP, folder / "user")
     rootfs.mount([folder / "layer"], folder / "writable", folder / "root", owners)
