@@ -181,6 +181,8 @@ class Snapshots:
                 return False
             raise
         replaced = self._known.get(chain[-1])
+        for text in made.left_out:
+            logger.warning("the layer %s is unpacked without what this host does not take: %s", diff_id, text)
         self._known[chain[-1]] = record
         self._unsynced.add(chain[-1])
         self._end(chain[-1], making, whole=True)

@@ -78,3 +78,17 @@ async def test_what_stands_on_a_layer_that_fails_can_be_unpacked_again(snapshots
     for position in range(3):
         assert await unpack(snapshots, tmp_path, position)
     assert all(chain_id in snapshots for chain_id in CHAIN)
+
+
+@pytest.mark.host
+async def test_what_is_left_out_of_a_layer_is_logged(
+    snapshots: Snapshots, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The kernel has no user attributes on symbolic links.
+    layer = archives.pax((b"SCHILY.xattr.user.mark", b"1")) + archives.symlink(b"a", b"b") + archives.END
+    (tmp_path / "marked").write_bytes(layer)
+    diff_id = archives.digest(layer)
+    assert await snapshots.unpack(tmp_path / "marked", TAR, chain_ids([diff_id]), diff_id)
+    [message] = caplog.messages
+    assert diff_id in message
+    assert "attribute 'user.mark': Operation not permitted, first for 'a'" in message

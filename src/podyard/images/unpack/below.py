@@ -15,6 +15,8 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+HOSTS_OWN = (b"security.selinux", b"security.ima", b"security.evm", b"security.apparmor", b"security.SMACK64")
+"""Attributes that the host gives to files by itself."""
 OPAQUE = b"trusted.overlay.opaque"
 
 
@@ -113,6 +115,7 @@ class Below:
 def _xattrs(path: bytes, layer: int) -> dict[bytes, bytes]:
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=layer)
     try:
-        return {os.fsencode(name): os.getxattr(folder, name) for name in os.listxattr(folder)}
+        names = [name for name in os.listxattr(folder) if os.fsencode(name) not in HOSTS_OWN]
+        return {os.fsencode(name): os.getxattr(folder, name) for name in names}
     finally:
         os.close(folder)

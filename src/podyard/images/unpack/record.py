@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from podyard.errors import DataLoss
+from podyard.images.unpack.below import HOSTS_OWN
 
 MAGIC = b"podyard layer record 1\n"
 
@@ -33,7 +34,6 @@ _PIECE_LIMIT = 1 << 30
 _LEVEL = 1
 
 _TYPE = 0o170000
-_HOSTS_OWN = (b"security.selinux", b"security.ima", b"security.evm", b"security.apparmor", b"security.SMACK64")
 
 
 class Stretch(NamedTuple):
@@ -245,7 +245,7 @@ def _attributes(path: bytes) -> bytes:
     return b",".join(
         os.fsencode(name) + b"=" + os.getxattr(path, name, follow_symlinks=False).hex().encode()
         for name in sorted(names)
-        if os.fsencode(name) not in _HOSTS_OWN
+        if os.fsencode(name) not in HOSTS_OWN
     )
 
 
