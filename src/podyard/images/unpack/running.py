@@ -22,6 +22,14 @@ _LINE_LIMIT = 1 << 20
 _END_LIMIT = 30.0  # seconds for a killed worker to be gone
 
 
+def environment() -> dict[str, str]:
+    """What workers get of the daemon's variables: all that an interpreter may need to start.
+
+    The others are none of their business, the password of a proxy for one.
+    """
+    return {name: value for name, value in os.environ.items() if name.startswith(("PYTHON", "LD_"))}
+
+
 class Running(Protocol):
     """A worker's process."""
 
@@ -87,7 +95,7 @@ class Direct:
         """Raises Internal when it cannot be started."""
         # -P: whatever lies in the working directory is not a module.
         argv = [sys.executable, "-P", "-m", f"podyard.images.unpack.{program}", json.dumps(request)]
-        self._process: subprocess.Popen[bytes] = process.start(argv)
+        self._process: subprocess.Popen[bytes] = process.start(argv, env=environment())
         self.stdout: IO[bytes] | None = self._process.stdout
         self.stderr: IO[bytes] | None = self._process.stderr
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from podyard.errors import Internal
 from podyard.images.unpack.limits import MESSAGE_LIMIT
-from podyard.images.unpack.running import Forked
+from podyard.images.unpack.running import Forked, environment
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class _Nursery:
         argv = [sys.executable, "-P", "-m", "podyard.images.unpack.nursery", str(os.getpid())]
         with other:
             try:
-                self._process = subprocess.Popen(argv, stdin=other.fileno(), start_new_session=True)
+                self._process = subprocess.Popen(argv, stdin=other.fileno(), env=environment(), start_new_session=True)
             except OSError as error:
                 self._channel.close()
                 raise Internal(f"cannot run {sys.executable}: {error.strerror}") from error

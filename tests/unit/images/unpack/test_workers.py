@@ -95,6 +95,15 @@ async def test_one_nursery_forks_many_workers(tmp_path: Path, archive: bytes, wo
     assert all((tmp_path / f"t{number}/f").stat().st_size == 1000 for number in range(8))
 
 
+async def test_the_daemon_s_variables_are_kept_from_workers(
+    tmp_path: Path, archive: bytes, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://user:password@proxy.example")
+    await unpack(tmp_path, "a", digest(archive), workers)
+    for pid in (nursery(workers), *await waiting(workers)):
+        assert b"password" not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
 async def test_a_worker_s_error_is_told_and_the_next_one_works(
     tmp_path: Path, archive: bytes, workers: Workers
 ) -> None:
