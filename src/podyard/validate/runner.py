@@ -92,8 +92,7 @@ async def run(
                 if entry.alone:
                     await one(number, entry)
         finally:
-            async with asyncio.timeout(CLEANING):
-                leftovers += await session.end()
+            leftovers += await _end(session)
     order = {entry.title: number for number, entry in numbered}
     return Outcome(
         runtime=f"{version.runtime_name} {version.runtime_version}",
@@ -101,6 +100,17 @@ async def run(
         leftovers=leftovers,
         seconds=time.monotonic() - began,
     )
+
+
+async def _end(session: Session) -> list[str]:
+    """Take away what the run has made; what is left. The results stand, even when the runtime has gone meanwhile."""
+    try:
+        async with asyncio.timeout(CLEANING):
+            return await session.end()
+    except PodyardError as error:
+        return [f"what the runtime still has of the run, it does not tell: {error.status}: {error}"]
+    except TimeoutError:
+        return [f"what could not be removed within {CLEANING:g} s"]
 
 
 async def _run_case(session: Session, number: int, entry: Case) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -159,6 +160,36 @@ async def test_a_cancelled_run_removes_what_it_has_made(target: Target, runtime:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert list(runtime.ListPodSandbox(api.ListPodSandboxRequest()).items) == []
+
+
+async def test_a_runtime_that_ends_in_the_middle_leaves_the_results(tmp_path: Path) -> None:
+    server = FakeServer(tmp_path / "runtime.sock", FakeRuntime())
+
+    async def ends(kit: Kit) -> None:
+        await asyncio.to_thread(server.stop)
+        await kit.runtime.version()
+
+    outcome = await run(Target(runtime_endpoint=server.endpoint), [made(passes, "before"), made(ends)], parallel=1)
+    assert [result.state for result in outcome.results] == ["passed", "failed"]
+    assert outcome.results[1].came.startswith("UNAVAILABLE: ")
+    assert ["it does not tell" in problem for problem in outcome.leftovers] == [True]
+    assert not outcome.good
+
+
+async def test_a_runtime_that_hangs_at_the_end_leaves_the_results(
+    target: Target, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podyard.validate.runner.CLEANING", 0.2)
+    released = threading.Event()
+
+    async def hangs(kit: Kit) -> None:
+        runtime.answers["ListContainers"] = lambda request: released.wait(20) and api.ListContainersResponse()
+
+    try:
+        outcome = await run(target, [made(hangs)])
+    finally:
+        released.set()
+    assert outcome.leftovers == ["what could not be removed within 0.2 s"]
 
 
 async def test_without_a_runtime_nothing_is_run(tmp_path: Path) -> None:
