@@ -76,6 +76,8 @@ def command(
         for entry in cases:
             print(entry.title)
         return 0
+    for path in filter(None, (junit, json_file)):
+        _try_to_write(path)
     settings: Settings = current()
     target = Target(
         runtime_endpoint=settings.runtime_endpoint,
@@ -86,6 +88,17 @@ def command(
         timeout=settings.timeout,
     )
     return asyncio.run(_validate(target, cases, parallel, verbose=verbose, junit=junit, json_file=json_file))
+
+
+def _try_to_write(path: Path) -> None:
+    """A run takes minutes: what would keep its report from being written is told before. A file that is there stays."""
+    existed = path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise InvalidArgument(f"the report {path} cannot be written: {error.strerror}") from error
+    if not existed:
+        path.unlink()
 
 
 async def _validate(
@@ -103,9 +116,9 @@ async def _validate(
         if cancelled.args == ("terminated",):
             return TERMINATED
         raise
+    print(report.summary(outcome), flush=True)
     if junit is not None:
         report.write_junit(outcome, junit)
     if json_file is not None:
         report.write_json(outcome, json_file)
-    print(report.summary(outcome))
     return 0 if outcome.good else FAILED
