@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from podyard.validate import Case, Outcome, Target
 
 FAILED = 1
-TERMINATED = 143
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a run as Ctrl-C does: what it has made is removed."""
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -108,13 +109,16 @@ async def _validate(
 
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel, "terminated")
+    for number in ENDING:
+        # nohup has SIGHUP ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel, number)
     progress = report.Progress(cases, lambda line: print(line, flush=True), verbose=verbose)
     try:
         outcome: Outcome = await run(target, cases, parallel=parallel, tell=progress)
     except asyncio.CancelledError as cancelled:
-        if cancelled.args == ("terminated",):
-            return TERMINATED
+        if cancelled.args and cancelled.args[0] in ENDING:
+            return 128 + int(cancelled.args[0])
         raise
     print(report.summary(outcome), flush=True)
     if junit is not None:

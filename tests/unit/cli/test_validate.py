@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from tests.unit.cli.conftest import Podyard
-from tests.unit.cli.fake_runtime import FakeRuntime
+from tests.unit.cli.fake_runtime import FakeRuntime, FakeServer
 
 
 @pytest.mark.parametrize("option", ["--junit", "--json"])
@@ -29,3 +33,25 @@ def test_looking_whether_a_report_can_be_written_leaves_what_is_there(podyard: P
     assert ended.code == 14
     assert there.read_text() == "of the run before"
     assert not new.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_what_it_has_made_is_removed(
+    server: FakeServer, runtime: FakeRuntime, number: signal.Signals
+) -> None:
+    runtime.pull_gate.clear()
+    command = [sys.executable, "-c", "from podyard.cli import main; main()", "-r", server.endpoint]
+    command += ["validate", "-k", "container: an id has 64 hexadecimal digits"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        while not (runtime.called("PullImage") and runtime.sandboxes):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        process.send_signal(number)
+        runtime.pull_gate.set()
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (process.returncode, err.strip()) == (128 + number, "")
+    assert runtime.sandboxes == {}
