@@ -70,9 +70,10 @@ def command(
     logging.getLogger("podyard.client").setLevel(logging.ERROR)
     from podyard.validate import Target, chosen
 
+    vain = [pattern for pattern in patterns if not chosen([pattern])]
+    if vain:
+        raise InvalidArgument(f"no case has {' or '.join(map(repr, vain))} in its name: --list prints them")
     cases = chosen(patterns)
-    if not cases:
-        raise InvalidArgument(f"no case has {' or '.join(patterns)} in its name: --list prints them")
     if listed:
         for entry in cases:
             print(entry.title)

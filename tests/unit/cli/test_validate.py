@@ -13,6 +13,14 @@ from tests.unit.cli.conftest import Podyard
 from tests.unit.cli.fake_runtime import FakeRuntime, FakeServer
 
 
+@pytest.mark.parametrize("patterns", [("no-such-case",), ("version: ", "no-such-case")])
+def test_a_text_that_no_case_has_is_told(podyard: Podyard, runtime: FakeRuntime, patterns: tuple[str, ...]) -> None:
+    ended = podyard("validate", *(word for pattern in patterns for word in ("-k", pattern)))
+    assert ended.code == 2
+    assert ended.err == "podyard: error: no case has 'no-such-case' in its name: --list prints them\n"
+    assert runtime.calls == []
+
+
 @pytest.mark.parametrize("option", ["--junit", "--json"])
 def test_a_report_that_cannot_be_written_is_told_before_anything_is_run(
     podyard: Podyard, runtime: FakeRuntime, tmp_path: Path, option: str
