@@ -54,7 +54,7 @@ class Progress:
 def summary(outcome: Outcome) -> str:
     """The last line, and what is left on the host."""
     text = f"{outcome.runtime}: {_counted(outcome.results)} of {len(outcome.results)} cases in {outcome.seconds:.1f} s"
-    return "\n".join([text, *(f"left behind: {problem}" for problem in outcome.leftovers)])
+    return "\n".join(map(_one_line, [text, *(f"left behind: {problem}" for problem in outcome.leftovers)]))
 
 
 def write_json(outcome: Outcome, path: Path) -> None:
@@ -84,8 +84,8 @@ def write_json(outcome: Outcome, path: Path) -> None:
 
 
 def write_junit(outcome: Outcome, path: Path) -> None:
-    """One <testsuite> for each subject."""
-    root = ElementTree.Element("testsuites", name=f"podyard validate: {outcome.runtime}")
+    """One <testsuite> for each subject, and one with a failure where something is left behind."""
+    root = ElementTree.Element("testsuites", name=_clean(f"podyard validate: {outcome.runtime}"))
     for subject in dict.fromkeys(result.case.subject for result in outcome.results):
         results = [result for result in outcome.results if result.case.subject == subject]
         suite = ElementTree.SubElement(
@@ -100,8 +100,19 @@ def write_junit(outcome: Outcome, path: Path) -> None:
         )
         for result in results:
             _junit_case(suite, result)
+    if outcome.leftovers:
+        _junit_leftovers(root, outcome)
     ElementTree.indent(root)
     ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _junit_leftovers(root: ElementTree.Element, outcome: Outcome) -> None:
+    suite = ElementTree.SubElement(
+        root, "testsuite", name="the run", tests="1", failures="1", skipped="0", errors="0", time="0.000"
+    )
+    entry = ElementTree.SubElement(suite, "testcase", classname="the run", name="nothing is left behind", time="0.000")
+    text = "\n".join(outcome.leftovers)
+    ElementTree.SubElement(entry, "failure", message=_clean(f"left behind: {text}")).text = _clean(text)
 
 
 def _junit_case(suite: ElementTree.Element, result: Result) -> None:

@@ -269,6 +269,25 @@ def test_junit_has_a_suite_for_each_subject(tmp_path: Path) -> None:
     assert [[child.tag for child in case] for case in suite] == [[], ["failure"], ["skipped"]]
 
 
+def test_what_is_left_behind_fails_in_junit_as_it_does_in_the_exit_code(tmp_path: Path) -> None:
+    outcome = Outcome(runtime="fake 1", results=[PASSED], leftovers=["sandbox x: it is busy"], seconds=1)
+    report.write_junit(outcome, tmp_path / "report.xml")
+    [_, suite] = ElementTree.parse(tmp_path / "report.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
+    [failure] = suite.iter("failure")
+    assert failure.get("message") == "left behind: sandbox x: it is busy"
+
+
+def test_what_a_runtime_calls_itself_spoils_neither_the_report_nor_the_terminal(tmp_path: Path) -> None:
+    outcome = Outcome(runtime="odd\x1b[31m 1\x00", results=[PASSED], leftovers=["sandbox \x1b[2J"], seconds=1)
+    report.write_junit(outcome, tmp_path / "report.xml")
+    assert ElementTree.parse(tmp_path / "report.xml").getroot().get("name") == "podyard validate: odd?[31m 1?"
+    assert report.summary(outcome).splitlines() == [
+        "odd\\x1b[31m 1\\x00: 1 passed of 1 cases in 1.0 s",
+        "left behind: sandbox \\x1b[2J",
+    ]
+
+
 def test_json_has_every_case(tmp_path: Path) -> None:
     report.write_json(outcome_of(PASSED, FAILED), tmp_path / "report.json")
     document = json.loads((tmp_path / "report.json").read_text())
