@@ -12,7 +12,15 @@ from typing import Any
 
 from podyard.client import Client
 from podyard.cri import api
-from podyard.errors import Cancelled, DeadlineExceeded, EndpointError, PodyardError, Unavailable, Unimplemented
+from podyard.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    EndpointError,
+    PodyardError,
+    RegistryUnavailable,
+    Unavailable,
+    Unimplemented,
+)
 from podyard.validate.expect import Unmet, equal, skip
 from podyard.validate.logs import Line, is_written, joined, read_log
 from podyard.validate.session import CASE, IDLE, RUN, Session
@@ -204,16 +212,16 @@ class Kit:
         """A call must fail; its error.
 
         ``code``: how it should. ``fixed``: clients depend on the code, so no other will do; otherwise only a strict run
-        asks for it. ``says``: what the text must name in a strict run. Raises Unmet; errors that tell of no decision
-        pass on.
+        asks for it. ``says``: what the text must name in a strict run. Raises Unmet, also for errors that tell of no
+        decision: a runtime that went down over a request, or hangs, has not refused it.
         """
         wanted = f"an error {code.status if fixed or self.strict else ''}".rstrip()
         try:
             result = await call
-        except (EndpointError, Unavailable, DeadlineExceeded, Cancelled) as error:
-            if isinstance(error, code):
+        except (Unavailable, DeadlineExceeded, Cancelled) as error:
+            if isinstance(error, RegistryUnavailable) or (code is not PodyardError and isinstance(error, code)):
                 return error
-            raise
+            raise Unmet(wanted, f"{error.status}: {error}") from error
         except Unimplemented:
             raise
         except PodyardError as error:

@@ -13,7 +13,18 @@ import pytest
 from tests.unit.cli.fake_runtime import FakeRuntime, FakeServer
 
 from podyard.cri import api
-from podyard.errors import EndpointError, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
+from podyard.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    EndpointError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PodyardError,
+    RegistryUnavailable,
+    Unavailable,
+    Unimplemented,
+)
 from podyard.validate import Case, Outcome, Result, Target, report, run
 from podyard.validate.expect import equal, skip
 from podyard.validate.kit import Kit
@@ -226,6 +237,31 @@ async def test_what_counts_as_a_refusal(
     strictly = Target(runtime_endpoint=target.runtime_endpoint, strict=strict)
     result = await only(strictly, lambda kit: refused_as(kit, error, **fields))
     assert result.state == state
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (NotFound("no"), "passed"),
+        (RegistryUnavailable("nobody serves it"), "passed"),
+        (EndpointError("nobody listens"), "failed"),
+        (Unavailable("socket closed"), "failed"),
+        (DeadlineExceeded("no answer"), "failed"),
+        (Cancelled("gone"), "failed"),
+    ],
+    ids=["refused", "by a registry", "gone", "broken off", "hangs", "given up"],
+)
+async def test_a_runtime_that_does_not_answer_has_not_refused(target: Target, error: PodyardError, state: str) -> None:
+    async def call() -> None:
+        raise error
+
+    async def asks(kit: Kit) -> None:
+        await kit.refused(call(), PodyardError)
+
+    result = await only(target, asks)
+    assert result.state == state
+    if state == "failed":
+        assert (result.expected, result.came) == ("an error", f"{error.status}: {error}")
 
 
 def outcome_of(*results: Result) -> Outcome:
