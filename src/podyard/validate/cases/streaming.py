@@ -175,6 +175,7 @@ async def _(kit: Kit) -> None:
             out += output.data
             if out.count(b"tick\n") >= 3:
                 break
+    holds(out.count(b"tick\n") >= 3, "three lines that it writes", out)
     equal((await kit.status(container_id)).state, api.CONTAINER_RUNNING, "state after leaving")
 
 
@@ -189,6 +190,7 @@ async def _(kit: Kit) -> None:
             out += output.data
             if b"hello world\n" in out:
                 break
+    contains(out.decode(errors="replace"), "hello world\n", "what came back")
     status = await kit.ended(container_id)
     equal(status.exit_code, 3, "exit code")
     equal(kit.output(status), "hello world\n", "the log")
@@ -197,17 +199,20 @@ async def _(kit: Kit) -> None:
 @case("attach", "with stdin_once the process' input ends when the first has gone", needs=ATTACH)
 async def _(kit: Kit) -> None:
     container_id = await kit.start(["cat"], stdin=True, stdin_once=True)
+    out = b""
     async with kit.runtime.attach(container_id, stdin=True) as session, asyncio.timeout(20):
         await session.stdin.write(b"line\n")
         async for output in session:
-            if b"line" in output.data:
+            out += output.data
+            if b"line\n" in out:
                 break
+    contains(out.decode(errors="replace"), "line\n", "what came back")
     equal((await kit.ended(container_id)).exit_code, 0, "exit code")
 
 
 @case("attach", "a terminal", needs=ATTACH)
 async def _(kit: Kit) -> None:
-    container_id = await kit.start(["sh", "-c", "read line; echo got $line"], stdin=True, tty=True)
+    container_id = await kit.start(["sh", "-c", "read line; echo got $line; sleep 0.2"], stdin=True, tty=True)
     out = b""
     async with kit.runtime.attach(container_id, stdin=True, tty=True) as session, asyncio.timeout(20):
         await session.stdin.write(b"it\n")
@@ -215,6 +220,7 @@ async def _(kit: Kit) -> None:
             out += output.data
             if b"got it" in out:
                 break
+    contains(out.decode(errors="replace"), "got it", "what came back")
     equal((await kit.ended(container_id)).exit_code, 0, "exit code")
 
 
