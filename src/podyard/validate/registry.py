@@ -46,6 +46,7 @@ class Registry:
         self._blobs: dict[str, _Stored] = {}
         self.requests: list[str] = []
         """What was asked for: "GET /v2/…", in order."""
+        self._gates: dict[str, threading.Event] = {}
         registry = self
 
         class Handler(_Handler):
@@ -83,6 +84,22 @@ class Registry:
     def find(self, repository: str, kind: str, reference: str) -> _Stored | None:
         """What a request names."""
         return self._blobs.get(reference) if kind == "blobs" else self._manifests.get((repository, reference))
+
+    @contextlib.contextmanager
+    def holding(self, digest: str) -> Iterator[None]:
+        """Whoever asks for some content waits for as long as the context is open."""
+        gate = self._gates[digest] = threading.Event()
+        try:
+            yield
+        finally:
+            del self._gates[digest]
+            gate.set()
+
+    def wait(self, digest: str) -> None:
+        """Until some content may be sent."""
+        gate = self._gates.get(digest)
+        if gate is not None:
+            gate.wait(_PATIENCE)
 
     def close(self) -> None:
         """Stop serving."""
@@ -145,6 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         return ""
 
     def _send(self, found: _Stored, *, with_content: bool) -> None:
+        self.owner.wait(found.digest)
         data = found.path.read_bytes()
         start, status = 0, 200
         ranged = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))

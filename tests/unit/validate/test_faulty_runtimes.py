@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +14,12 @@ from typing import Any
 import pytest
 
 from podyard.cri import api
+from podyard.errors import Internal
 from podyard.validate import CASES
 from podyard.validate.expect import Unmet
+from podyard.validate.images import Images
 from podyard.validate.kit import Kit
+from podyard.validate.registry import serving
 
 
 class StandIn(Kit):
@@ -33,6 +39,34 @@ class StandIn(Kit):
 async def carry_out(title: str, kit: StandIn) -> None:
     [case] = [case for case in CASES if case.title == title]
     await case.body(kit)
+
+
+async def test_a_pull_that_is_given_up_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runtime here cannot bear it: a repository of which a pull was cut off cannot be pulled any more."""
+    with serving("127.0.0.1:0") as registry:
+        kit = StandIn(tmp_path)
+        kit.session = SimpleNamespace(images=Images(tmp_path / "images", registry), registry=registry)  # type: ignore[assignment]
+        layers: list[str] = []
+        cut_off: list[str] = []
+
+        async def pull(reference: str) -> str:
+            if cut_off:
+                raise Internal("the pull before was cut off")
+            manifest = f"http://{registry.address}/v2/validate/unique-1/manifests/1"
+            try:
+                text = await asyncio.to_thread(lambda: urllib.request.urlopen(manifest).read())
+                layers.append(json.loads(text)["layers"][0]["digest"])
+                blob = f"http://{registry.address}/v2/validate/unique-1/blobs/{layers[-1]}"
+                await asyncio.to_thread(lambda: urllib.request.urlopen(blob).read())
+            except asyncio.CancelledError:
+                cut_off.append(reference)
+                raise
+            return reference
+
+        monkeypatch.setattr(kit, "pull", pull)
+        with pytest.raises(Internal):
+            await carry_out("pull: a pull whose client goes away can be repeated", kit)
+        assert layers != []
 
 
 class Mute:
