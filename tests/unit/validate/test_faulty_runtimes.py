@@ -16,6 +16,7 @@ import pytest
 from podyard.cri import api
 from podyard.errors import Internal
 from podyard.validate import CASES
+from podyard.validate.cases import resources
 from podyard.validate.expect import Unmet
 from podyard.validate.images import Images
 from podyard.validate.kit import Kit
@@ -67,6 +68,23 @@ async def test_a_pull_that_is_given_up_has_begun(tmp_path: Path, monkeypatch: py
         with pytest.raises(Internal):
             await carry_out("pull: a pull whose client goes away can be repeated", kit)
         assert layers != []
+
+
+@pytest.mark.parametrize(("came", "passes"), [("0", True), ("200", True), ("100", False), ("-5", False)])
+async def test_the_suite_may_have_another_oom_score_than_the_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, came: str, passes: bool
+) -> None:
+    own = tmp_path / "oom_score_adj"
+    own.write_text("200\n")
+    monkeypatch.setattr(resources, "Path", lambda path: own)
+    kit = StandIn(tmp_path)
+
+    async def shell(script: str, **fields: object) -> str:
+        return f"{came}\n"
+
+    monkeypatch.setattr(kit, "shell", shell)
+    with contextlib.nullcontext() if passes else pytest.raises(Unmet):
+        await carry_out("limits: an oom_score_adj of 0, or what the host grants", kit)
 
 
 class Mute:

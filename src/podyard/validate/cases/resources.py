@@ -113,10 +113,11 @@ async def _(kit: Kit) -> None:
     },
 )
 async def _(kit: Kit, score: int) -> None:
-    # Without CAP_SYS_RESOURCE a runtime cannot go below its own value.
+    # Without CAP_SYS_RESOURCE a runtime cannot go below its own value: as a rule this process has that one, too, but in a
+    # desktop's terminal it has a higher one.
     floor = int(Path("/proc/self/oom_score_adj").read_text())
     output = await kit.shell("cat /proc/self/oom_score_adj", linux=limits(oom_score_adj=score))
-    equal(int(output), max(score, floor), "oom_score_adj")
+    one_of(int(output), (score, max(score, floor)), "oom_score_adj")
 
 
 @case("limits", "an oom_score_adj that the host does not grant is raised to what it does")
