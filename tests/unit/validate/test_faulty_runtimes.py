@@ -87,6 +87,18 @@ async def test_the_suite_may_have_another_oom_score_than_the_runtime(
         await carry_out("limits: an oom_score_adj of 0, or what the host grants", kit)
 
 
+async def test_all_may_be_written_before_the_last_rotation(tmp_path: Path) -> None:
+    kit = StandIn(tmp_path)
+    text = "".join(f"line {number}\n" for number in range(1, 401)) + "the end\n"
+    kit.log.write_text("".join(f"2026-01-01T00:00:00Z stdout F {line}\n" for line in text.splitlines()))
+
+    async def reopen_container_log(container_id: str) -> None:
+        kit.log.touch()
+
+    kit.runtime = SimpleNamespace(reopen_container_log=reopen_container_log)  # type: ignore[assignment]
+    await carry_out("log rotation: nothing is lost over several rotations", kit)
+
+
 class Mute:
     """A session that takes input and ends without any output."""
 

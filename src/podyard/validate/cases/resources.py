@@ -113,8 +113,8 @@ async def _(kit: Kit) -> None:
     },
 )
 async def _(kit: Kit, score: int) -> None:
-    # Without CAP_SYS_RESOURCE a runtime cannot go below its own value: as a rule this process has that one, too, but in a
-    # desktop's terminal it has a higher one.
+    # Without CAP_SYS_RESOURCE a runtime cannot go below its own value: as a rule this process has that one, too, but
+    # in a desktop's terminal it has a higher one.
     floor = int(Path("/proc/self/oom_score_adj").read_text())
     output = await kit.shell("cat /proc/self/oom_score_adj", linux=limits(oom_score_adj=score))
     one_of(int(output), (score, max(score, floor)), "oom_score_adj")
