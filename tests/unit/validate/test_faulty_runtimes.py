@@ -17,7 +17,7 @@ from podyard.cri import api
 from podyard.errors import Internal
 from podyard.validate import CASES
 from podyard.validate.cases import resources
-from podyard.validate.expect import Unmet
+from podyard.validate.expect import Skipped, Unmet
 from podyard.validate.images import Images
 from podyard.validate.kit import Kit
 from podyard.validate.registry import serving
@@ -97,6 +97,34 @@ async def test_all_may_be_written_before_the_last_rotation(tmp_path: Path) -> No
 
     kit.runtime = SimpleNamespace(reopen_container_log=reopen_container_log)  # type: ignore[assignment]
     await carry_out("log rotation: nothing is lost over several rotations", kit)
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "ends_in"),
+    [
+        ({"cgroup.controllers": "cpu memory\n"}, "memory.max", Unmet),
+        ({"cgroup.controllers": "cpu memory\n"}, "cpuset.cpus", Skipped),
+        ({"cgroup.controllers": "memory\n", "system.slice/memory.swap.max": ""}, "memory.swap.max", Unmet),
+        ({"cgroup.controllers": "memory\n"}, "memory.swap.max", Skipped),
+        ({"memory/memory.limit_in_bytes": ""}, "memory/memory.limit_in_bytes", Unmet),
+        ({"memory/memory.limit_in_bytes": ""}, "memory/memory.memsw.limit_in_bytes", Skipped),
+    ],
+)
+async def test_what_the_hosts_kernel_has_must_be_in_the_containers_cgroup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], name: str, ends_in: type[Exception]
+) -> None:
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    monkeypatch.setattr(resources, "CGROUPS", tmp_path)
+    kit = StandIn(tmp_path)
+
+    async def nothing_there(container_id: str, *command: str, timeout: int = 20) -> str:
+        return "absent\n"
+
+    monkeypatch.setattr(kit, "exec", nothing_there)
+    with pytest.raises(ends_in):
+        await resources.in_cgroup(kit, "container", name, name)
 
 
 class Mute:

@@ -8,7 +8,7 @@ from typing import Any
 from podyard.cri import api
 from podyard.errors import InvalidArgument, PodyardError
 from podyard.validate.case import case, table
-from podyard.validate.expect import equal, holds, one_of, skip
+from podyard.validate.expect import Unmet, equal, holds, one_of, skip
 from podyard.validate.kit import Kit
 from podyard.validate.requests import limits
 
@@ -61,13 +61,30 @@ LIMITS: dict[str, tuple[dict[str, Any], tuple[str, str], tuple[str, str]]] = {
 
 
 async def in_cgroup(kit: Kit, container_id: str, v1: str, v2: str) -> str:
-    """A file of the container's cgroup, as it is seen inside; skips where the host's kernel does not have it."""
+    """A file of the container's cgroup, as it is seen inside; skips where the host's kernel does not have it.
+
+    Raises Unmet where the kernel has it: then the runtime has not made the cgroup, or not mounted it.
+    """
     name = v2 if is_v2() else v1
     script = f"cat /sys/fs/cgroup/{name} 2>/dev/null || echo absent"
     text = (await kit.exec(container_id, "sh", "-c", script)).strip()
     if text == "absent":
-        skip(f"the container's cgroup has no {name}")
+        if not _has_file(name):
+            skip(f"the host's kernel has no {name}, or its controller is not mounted")
+        raise Unmet(f"/sys/fs/cgroup/{name} inside, which the host's kernel has", "no such file")
     return text
+
+
+def _has_file(name: str) -> bool:
+    """Whether the host's kernel has a file of cgroups. The root of version 2 has few: there its controller tells."""
+    if not is_v2():
+        return (CGROUPS / name).exists()
+    controller, _, rest = name.partition(".")
+    if controller == "hugetlb":
+        return has_controller(controller) and Path("/sys/kernel/mm/hugepages/hugepages-2048kB").exists()
+    if rest.startswith("swap."):
+        return any(CGROUPS.glob(f"*/{name}"))
+    return has_controller(controller)
 
 
 @table("limits", {f"{name} of the request": row for name, row in LIMITS.items()})
