@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
+from tests.support.sent import fields_of
 
 from podyard import validate
+from podyard.client import runtime, statistics
+from podyard.cri import services
 
 
 def test_there_are_many_with_names_of_their_own() -> None:
@@ -31,3 +36,12 @@ def test_two_of_one_name_are_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     validate.case("a", "b")(body)
     with pytest.raises(ValueError, match="a: b"):
         validate.case("a", "b")(body)
+
+
+def test_every_field_of_an_answer_of_the_runtime_is_named_by_a_case_or_by_the_client() -> None:
+    """The client takes some answers apart for them. What a request has as well is looked at by its effect."""
+    files = [Path(runtime.__file__), Path(statistics.__file__), *Path(validate.__file__).parent.rglob("*.py")]
+    words = {word for file in files for word in re.findall(r"\w+", file.read_text())}
+    answers = [method.response for method in services.METHODS["RuntimeService"]]
+    fields = {field for answer in answers for field in fields_of(answer.DESCRIPTOR)}
+    assert {(message, name) for message, name in fields if name not in words and "Windows" not in message} == set()

@@ -6,6 +6,7 @@ import asyncio
 import json
 
 from podyard.cri import api
+from podyard.errors import InvalidArgument, PodyardError, Unimplemented
 from podyard.validate.case import case, table
 from podyard.validate.expect import contains, equal, holds, one_of, skip
 from podyard.validate.kit import Kit
@@ -109,5 +110,27 @@ async def _(kit: Kit) -> None:
 )
 async def _(kit: Kit, request: api.UpdateRuntimeConfigRequest) -> None:
     await kit.runtime.call("UpdateRuntimeConfig", request)
+    conditions = (await kit.runtime.status()).status.conditions
+    holds(all(entry.status for entry in conditions), "all conditions hold", conditions)
+
+
+@case(
+    "runtime config",
+    "a pod CIDR that is no subnet is refused, or changes nothing",
+    needs="the call UpdateRuntimeConfig",
+)
+async def _(kit: Kit) -> None:
+    network = api.NetworkConfig(pod_cidr="no-subnet")
+    request = api.UpdateRuntimeConfigRequest(runtime_config=api.RuntimeConfig(network_config=network))
+    call = kit.runtime.call("UpdateRuntimeConfig", request)
+    if kit.strict:
+        await kit.refused(call, InvalidArgument, says="no-subnet")
+    else:
+        try:
+            await call
+        except Unimplemented:
+            raise
+        except PodyardError as error:
+            contains(str(error), "no-subnet", "the error")
     conditions = (await kit.runtime.status()).status.conditions
     holds(all(entry.status for entry in conditions), "all conditions hold", conditions)

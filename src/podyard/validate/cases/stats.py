@@ -107,6 +107,37 @@ async def _(kit: Kit, field: str) -> None:
     holds(getattr(stats.memory, field).value > 0, f"{field} above 0", stats.memory)
 
 
+@case("container stats", "page faults that had to wait for a disk are among all page faults")
+async def _(kit: Kit) -> None:
+    memory = (await kit.runtime.container_stats(await kit.idle())).memory
+    if not memory.HasField("major_page_faults"):
+        skip("the endpoint does not tell memory.major_page_faults")
+    holds(memory.major_page_faults.value <= memory.page_faults.value, "no more than page_faults", memory)
+
+
+@case("container stats", "swap that is used and swap that is available are what the container may use")
+async def _(kit: Kit) -> None:
+    linux = limits(memory_limit_in_bytes=64 << 20, memory_swap_limit_in_bytes=96 << 20)
+    swap = (await kit.runtime.container_stats(await kit.idle(linux=linux))).swap
+    if not swap.HasField("swap_available_bytes"):
+        skip("the endpoint does not tell swap.swap_available_bytes")
+    equal(swap.swap_usage_bytes.value + swap.swap_available_bytes.value, 32 << 20, "both together")
+    holds(swap.timestamp > 0, "timestamp above 0", swap)
+
+
+@table("container stats", {f"pressure: {part}": (part,) for part in ("cpu", "memory", "io")})
+async def _(kit: Kit, part: str) -> None:
+    stats = await kit.runtime.container_stats(await kit.start(BUSY))
+    usage = getattr(stats, part)
+    if not usage.HasField("psi"):
+        skip(f"the endpoint does not tell {part}.psi")
+    some, full = usage.psi.Some, usage.psi.Full
+    holds(some.Total >= full.Total, "Some, of any task, not below Full, of all of them", usage.psi)
+    shares = [share for data in (some, full) for share in (data.Avg10, data.Avg60, data.Avg300)]
+    holds(all(0 <= share <= 100 for share in shares), "averages from 0 to 100 percent", usage.psi)
+    holds(usage.timestamp > 0, "timestamp above 0", usage)
+
+
 @case("container stats", "what the container writes is counted", limit=90)
 async def _(kit: Kit) -> None:
     container_id = await kit.idle()
@@ -195,8 +226,15 @@ async def _(kit: Kit) -> None:
     await _eventually(figures, lambda measured: all(measured.values()), "figures above 0")
 
 
-@case("sandbox stats", "traffic of its interface is counted", needs=POD_STATS)
-async def _(kit: Kit) -> None:
+@table(
+    "sandbox stats",
+    {
+        "traffic of its interface is counted": ("tx_bytes",),
+        "traffic to its interface is counted": ("rx_bytes",),
+    },
+    needs=POD_STATS,
+)
+async def _(kit: Kit, field: str) -> None:
     sandbox_id = await kit.sandbox()
     before = (await kit.runtime.pod_sandbox_stats(sandbox_id)).linux.network
     if not before.default_interface.name:
@@ -204,13 +242,25 @@ async def _(kit: Kit) -> None:
     gateway = "$(ip route | awk '/default/ {print $3}')"
     await kit.shell(f"ping -c 3 -i 0.1 -w 5 {gateway} > /dev/null || true", sandbox_id)
 
-    async def sent() -> int:
+    async def counted() -> int:
         network = (await kit.runtime.pod_sandbox_stats(sandbox_id)).linux.network
-        return network.default_interface.tx_bytes.value
+        return int(getattr(network.default_interface, field).value)
 
-    await _eventually(
-        sent, lambda count: count > before.default_interface.tx_bytes.value, "more tx_bytes after some packets"
-    )
+    count_before = getattr(before.default_interface, field).value
+    await _eventually(counted, lambda count: count > count_before, f"more {field} than {count_before}, after packets")
+
+
+@case("sandbox stats", "each interface is told once, the default one apart, without errors", needs=POD_STATS)
+async def _(kit: Kit) -> None:
+    network = (await kit.runtime.pod_sandbox_stats(await kit.sandbox())).linux.network
+    if not network.default_interface.name:
+        skip("the endpoint does not tell a default interface")
+    told = [network.default_interface, *network.interfaces]
+    names = [interface.name for interface in told]
+    equal(sorted(names), sorted(set(names)), "interfaces")
+    errors = {interface.name: (interface.rx_errors.value, interface.tx_errors.value) for interface in told}
+    equal(errors, dict.fromkeys(names, (0, 0)), "rx_errors and tx_errors of new interfaces")
+    holds(network.timestamp > 0, "timestamp above 0", network)
 
 
 @case("sandbox stats", "a sandbox on the host's network tells no traffic of its own", needs=POD_STATS)
@@ -281,6 +331,25 @@ async def _(kit: Kit) -> None:
     odd = {value.name for value in values if len(value.label_values) != labels[value.name]}
     equal(odd, set(), "metrics with another number of labels than their descriptor")
     equal([entry.container_id for entry in found.container_metrics], [container_id], "containers with metrics")
+
+
+@case("metrics", "every value is there, has the kind that its name has elsewhere, and no time to come", needs=METRICS)
+async def _(kit: Kit) -> None:
+    container_id = await kit.idle(await kit.sandbox())
+    found = await kit.runtime.list_pod_sandbox_metrics()
+    own = [entry for pod in found for entry in pod.container_metrics if entry.container_id == container_id]
+    values = [value for entry in own for value in entry.metrics]
+    equal([value.name for value in values if not value.HasField("value")], [], "metrics without a value")
+    kinds = {value.name: value.metric_type for value in values}
+    for name, kind in {
+        "container_cpu_usage_seconds_total": api.COUNTER,
+        "container_memory_working_set_bytes": api.GAUGE,
+    }.items():
+        contains(kinds, name, "metrics of the container")
+        equal(api.MetricType.Name(kinds[name]), api.MetricType.Name(kind), f"metric_type of {name}")
+    # 0: measured when it was asked for.
+    late = {value.name: value.timestamp for value in values if not 0 <= value.timestamp <= time.time_ns()}
+    equal(late, {}, "timestamps that are not of the past")
 
 
 @case("metrics", "they come over a stream as well", needs="the call StreamPodSandboxMetrics")
