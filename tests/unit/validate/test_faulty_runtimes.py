@@ -127,6 +127,17 @@ async def test_what_the_hosts_kernel_has_must_be_in_the_containers_cgroup(
         await resources.in_cgroup(kit, "container", name, name)
 
 
+@pytest.mark.parametrize(("asked", "passes"), [("v1alpha2", True), ("v1", False)])
+async def test_a_runtime_of_the_older_version_tells_that(tmp_path: Path, asked: str, passes: bool) -> None:
+    async def version() -> api.VersionResponse:
+        return api.VersionResponse(runtime_api_version="v1alpha2")
+
+    kit = StandIn(tmp_path, version=version)
+    kit.client = SimpleNamespace(runtime_version=asked)  # type: ignore[assignment]
+    with contextlib.nullcontext() if passes else pytest.raises(Unmet):
+        await carry_out("version: the API version is that of the service that was asked", kit)
+
+
 class Mute:
     """A session that takes input and ends without any output."""
 
