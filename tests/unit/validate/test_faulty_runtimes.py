@@ -15,7 +15,7 @@ import pytest
 
 from podyard.cri import api
 from podyard.errors import Internal
-from podyard.validate import CASES
+from podyard.validate import CASES, Target
 from podyard.validate.cases import resources
 from podyard.validate.expect import Skipped, Unmet
 from podyard.validate.images import Images
@@ -136,6 +136,42 @@ async def test_a_runtime_of_the_older_version_tells_that(tmp_path: Path, asked: 
     kit.client = SimpleNamespace(runtime_version=asked)  # type: ignore[assignment]
     with contextlib.nullcontext() if passes else pytest.raises(Unmet):
         await carry_out("version: the API version is that of the service that was asked", kit)
+
+
+@pytest.mark.parametrize(
+    "title", ["container: the list names its sandbox", "sandbox: the runtime handler comes back as given"]
+)
+async def test_what_is_not_in_a_list_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, title: str
+) -> None:
+    async def nothing(wanted: object) -> list[object]:
+        return []
+
+    async def made(*given: object) -> str:
+        return "the-id"
+
+    async def pod_sandbox_status(id: str) -> api.PodSandboxStatusResponse:
+        return api.PodSandboxStatusResponse(status=api.PodSandboxStatus(id=id))
+
+    kit = StandIn(tmp_path, list_containers=nothing, list_pod_sandbox=nothing, pod_sandbox_status=pod_sandbox_status)
+    kit.session = SimpleNamespace(target=Target(runtime_endpoint=""))  # type: ignore[assignment]
+    for call in ("create", "sandbox", "shared"):
+        monkeypatch.setattr(kit, call, made)
+    with pytest.raises(Unmet, match="ids in the list"):
+        await carry_out(title, kit)
+
+
+async def test_a_sandbox_without_an_address_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def pod_sandbox_status(id: str) -> api.PodSandboxStatusResponse:
+        return api.PodSandboxStatusResponse(status=api.PodSandboxStatus(id=id))
+
+    async def shared() -> str:
+        return "the-id"
+
+    kit = StandIn(tmp_path, pod_sandbox_status=pod_sandbox_status)
+    monkeypatch.setattr(kit, "shared", shared)
+    with pytest.raises(Unmet, match="an address in the status"):
+        await carry_out("network: a sandbox has an address, which an interface inside has, too", kit)
 
 
 class Mute:

@@ -104,11 +104,13 @@ async def _(kit: Kit) -> None:
     async with _subscribed(kit) as events:
         container_id = await kit.start(["sh", "-c", "exit 4"], sandbox_id)
         await events.until(lambda: STOPPED in events.kinds(container_id), "the event of its end")
-    [event] = [event for event in events.of(container_id) if event.container_event_type == STOPPED]
+    found = [event for event in events.of(container_id) if event.container_event_type == STOPPED]
+    equal(len(found), 1, "events of its end")
+    event = found[0]
     equal(event.pod_sandbox_status.id, sandbox_id, "id of the sandbox")
     equal(event.pod_sandbox_status.state, api.SANDBOX_READY, "state of the sandbox")
-    [status] = [entry for entry in event.containers_statuses if entry.id == container_id]
-    equal((status.state, status.exit_code), (api.CONTAINER_EXITED, 4), "state and exit code of the container")
+    told = [(entry.state, entry.exit_code) for entry in event.containers_statuses if entry.id == container_id]
+    equal(told, [(api.CONTAINER_EXITED, 4)], "state and exit code of the container")
 
 
 @case("events", "every subscriber gets every event", needs=NEEDS)

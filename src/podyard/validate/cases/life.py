@@ -17,19 +17,22 @@ from podyard.validate.requests import bind, limits, security, value
 CREATED, RUNNING, EXITED = api.CONTAINER_CREATED, api.CONTAINER_RUNNING, api.CONTAINER_EXITED
 
 
-async def _listed(kit: Kit, container_id: str) -> list[api.Container]:
-    found = await kit.runtime.list_containers(api.ContainerFilter(id=container_id))
-    return [entry for entry in found if entry.id == container_id]
+async def _in_list(kit: Kit, container_id: str) -> api.Container:
+    """The entry of the list. Raises Unmet where it does not have exactly one."""
+    listed = await kit.runtime.list_containers(api.ContainerFilter(id=container_id))
+    found = [entry for entry in listed if entry.id == container_id]
+    equal([entry.id for entry in found], [container_id], "ids in the list")
+    return found[0]
 
 
 @case("container", "a container goes from created over running to exited, in status and list")
 async def _(kit: Kit) -> None:
     container_id = await kit.create(["sh", "-c", "sleep 0.5"])
-    seen = [(await kit.status(container_id)).state, (await _listed(kit, container_id))[0].state]
+    seen = [(await kit.status(container_id)).state, (await _in_list(kit, container_id)).state]
     await kit.runtime.start_container(container_id)
-    seen += [(await kit.status(container_id)).state, (await _listed(kit, container_id))[0].state]
+    seen += [(await kit.status(container_id)).state, (await _in_list(kit, container_id)).state]
     await kit.ended(container_id)
-    seen += [(await kit.status(container_id)).state, (await _listed(kit, container_id))[0].state]
+    seen += [(await kit.status(container_id)).state, (await _in_list(kit, container_id)).state]
     equal(seen, [CREATED, CREATED, RUNNING, RUNNING, EXITED, EXITED], "states")
 
 
@@ -62,7 +65,7 @@ async def _(kit: Kit) -> None:
     )
     config.metadata.attempt = 7
     container_id = await kit.create_from(config)
-    for where, came in (("status", await kit.status(container_id)), ("list", (await _listed(kit, container_id))[0])):
+    for where, came in (("status", await kit.status(container_id)), ("list", await _in_list(kit, container_id))):
         equal(came.metadata, config.metadata, f"metadata in the {where}")
         equal(dict(came.labels), dict(config.labels), f"labels in the {where}")
         equal(dict(came.annotations), dict(config.annotations), f"annotations in the {where}")
@@ -71,7 +74,7 @@ async def _(kit: Kit) -> None:
 @case("container", "the list names its sandbox")
 async def _(kit: Kit) -> None:
     container_id = await kit.create(["true"])
-    equal((await _listed(kit, container_id))[0].pod_sandbox_id, await kit.shared(), "pod_sandbox_id")
+    equal((await _in_list(kit, container_id)).pod_sandbox_id, await kit.shared(), "pod_sandbox_id")
 
 
 @case("container", "the image is told as the request named it")
@@ -79,7 +82,7 @@ async def _(kit: Kit) -> None:
     container_id = await kit.create(["true"])
     reference = await kit.image("busybox")
     equal((await kit.status(container_id)).image.image, reference, "image in the status")
-    equal((await _listed(kit, container_id))[0].image.image, reference, "image in the list")
+    equal((await _in_list(kit, container_id)).image.image, reference, "image in the list")
 
 
 @case("container", "the image that a person wrote in the Pod is told again")
@@ -115,7 +118,7 @@ async def _(kit: Kit) -> None:
 async def _(kit: Kit) -> None:
     container_id = await kit.create(["true"])
     image_id = (await kit.images.image_status(await kit.image("busybox"))).image.id
-    equal((await _listed(kit, container_id))[0].image_id, image_id, "image_id in the list")
+    equal((await _in_list(kit, container_id)).image_id, image_id, "image_id in the list")
     equal((await kit.status(container_id)).image_id, image_id, "image_id in the status")
 
 

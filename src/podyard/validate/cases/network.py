@@ -67,6 +67,7 @@ def _host_address() -> str:
 async def _(kit: Kit) -> None:
     sandbox_id = await kit.shared()
     network = (await kit.pod_status(sandbox_id)).network
+    holds(network.ip, "an address in the status", network)
     for address in (network.ip, *(entry.ip for entry in network.additional_ips)):
         ipaddress.ip_address(address)
         contains(await kit.look("ip -o addr"), f" {address}/", "addresses inside")

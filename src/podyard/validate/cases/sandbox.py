@@ -30,6 +30,13 @@ async def _listed(kit: Kit, sandbox_id: str) -> list[api.PodSandbox]:
     return [entry for entry in found if entry.id == sandbox_id]
 
 
+async def _in_list(kit: Kit, sandbox_id: str) -> api.PodSandbox:
+    """The entry of the list. Raises Unmet where it does not have exactly one."""
+    found = await _listed(kit, sandbox_id)
+    equal([entry.id for entry in found], [sandbox_id], "ids in the list")
+    return found[0]
+
+
 @case("sandbox", "a new sandbox is ready")
 async def _(kit: Kit) -> None:
     equal((await kit.pod_status(await kit.sandbox())).state, api.SANDBOX_READY, "state")
@@ -93,7 +100,7 @@ async def _(kit: Kit) -> None:
     )
     config.metadata.attempt = 3
     sandbox_id = await kit.sandbox(config)
-    for where, came in (("status", await kit.pod_status(sandbox_id)), ("list", (await _listed(kit, sandbox_id))[0])):
+    for where, came in (("status", await kit.pod_status(sandbox_id)), ("list", await _in_list(kit, sandbox_id))):
         equal(came.metadata, config.metadata, f"metadata in the {where}")
         equal(dict(came.labels), dict(config.labels), f"labels in the {where}")
         equal(dict(came.annotations), dict(config.annotations), f"annotations in the {where}")
@@ -105,7 +112,7 @@ async def _(kit: Kit) -> None:
     sandbox_id = await kit.sandbox()
     created = (await kit.pod_status(sandbox_id)).created_at
     holds(before <= created <= time.time_ns(), f"created_at from {before} to {time.time_ns()}", created)
-    equal((await _listed(kit, sandbox_id))[0].created_at, created, "created_at in the list")
+    equal((await _in_list(kit, sandbox_id)).created_at, created, "created_at in the list")
 
 
 @case("sandbox", "the runtime handler comes back as given")
@@ -113,7 +120,7 @@ async def _(kit: Kit) -> None:
     sandbox_id = await kit.sandbox()
     handler = kit.session.target.handler
     equal((await kit.pod_status(sandbox_id)).runtime_handler, handler, "runtime_handler")
-    equal((await _listed(kit, sandbox_id))[0].runtime_handler, handler, "runtime_handler in the list")
+    equal((await _in_list(kit, sandbox_id)).runtime_handler, handler, "runtime_handler in the list")
 
 
 @case("sandbox", "an unknown runtime handler is refused by its name")

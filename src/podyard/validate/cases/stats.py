@@ -324,7 +324,9 @@ async def _(kit: Kit) -> None:
     labels = {entry.name: len(entry.label_keys) for entry in await kit.runtime.list_metric_descriptors()}
     sandbox_id = await kit.sandbox()
     container_id = await kit.idle(sandbox_id)
-    [found] = [entry for entry in await kit.runtime.list_pod_sandbox_metrics() if entry.pod_sandbox_id == sandbox_id]
+    listed = {entry.pod_sandbox_id: entry for entry in await kit.runtime.list_pod_sandbox_metrics()}
+    contains(listed, sandbox_id, "sandboxes with metrics")
+    found = listed[sandbox_id]
     values = [*found.metrics, *(value for entry in found.container_metrics for value in entry.metrics)]
     holds(values, "some values", values)
     equal({value.name for value in values} - set(labels), set(), "names without a descriptor")
