@@ -32,6 +32,10 @@ IDLE = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done"
 """A process that does nothing and ends when it is asked to."""
 
 
+MAKING = 20.0
+"""Seconds at the end of a run for calls that still make something."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """What is validated, and how."""
@@ -115,14 +119,25 @@ class Session:
         """Remove all that the run has made; what could not be removed, and why."""
         for task in self._shared.values():
             task.cancel()
-        await asyncio.gather(*self._shared.values(), *self._making, return_exceptions=True)
-        problems = await self.remove({RUN: self.id})
+        await asyncio.gather(*self._shared.values(), return_exceptions=True)
+        problems = await self._await_making()
+        problems += await self.remove({RUN: self.id})
         ours = f"{self.registry.address}/"
         for image in await self.client.images.list_images():
             names = [*image.repo_tags, *image.repo_digests]
             if names and all(name.startswith(ours) for name in names):
                 problems += await _tried(f"image {names[0]}", self.client.images.remove_image(image.id))
         return problems
+
+    async def _await_making(self) -> list[str]:
+        """Wait for the calls that still make something, a while: one that hangs must not keep the rest from going."""
+        if not self._making:
+            return []
+        _, hanging = await asyncio.wait(self._making, timeout=MAKING)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        return [f"what {len(hanging)} calls make that had no answer {MAKING:g} s after the end"] if hanging else []
 
     async def once(self, key: str, make: Callable[[], Coroutine[Any, Any, Made]]) -> Made:
         """The result of ``make``, which runs once: whoever else asks meanwhile waits for it."""

@@ -203,6 +203,32 @@ async def test_a_runtime_that_hangs_at_the_end_leaves_the_results(
     assert outcome.leftovers == ["what could not be removed within 0.2 s"]
 
 
+async def test_a_call_that_hangs_does_not_keep_the_rest_from_being_removed(
+    target: Target, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podyard.validate.session.MAKING", 0.2, raising=False)
+    monkeypatch.setattr("podyard.validate.runner.CLEANING", 5)
+    released, there = threading.Event(), asyncio.Event()
+
+    async def waits(kit: Kit) -> None:
+        sandbox_id = await kit.sandbox()
+        runtime.answers["CreateContainer"] = lambda request: released.wait(20) and api.CreateContainerResponse()
+        there.set()
+        await kit.create(["true"], sandbox_id)
+
+    task = asyncio.create_task(run(target, [made(waits)]))
+    await asyncio.wait_for(there.wait(), 20)
+    while not runtime.called("CreateContainer"):
+        await asyncio.sleep(0.02)
+    task.cancel()
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert list(runtime.ListPodSandbox(api.ListPodSandboxRequest()).items) == []
+    finally:
+        released.set()
+
+
 async def test_without_a_runtime_nothing_is_run(tmp_path: Path) -> None:
     with pytest.raises(EndpointError):
         await run(Target(runtime_endpoint=str(tmp_path / "none.sock")), [made(passes)])
