@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import signal
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,6 +94,13 @@ def command(
     return asyncio.run(_validate(target, cases, parallel, verbose=verbose, junit=junit, json_file=json_file))
 
 
+def _complain_of(leftovers: Sequence[str]) -> None:
+    from podyard.validate import report
+
+    for line in report.left_behind(leftovers):
+        print(line, file=sys.stderr, flush=True)
+
+
 def _try_to_write(path: Path) -> None:
     """A run takes minutes: what would keep its report from being written is told before. A file that is there stays."""
     existed = path.exists()
@@ -116,7 +125,7 @@ async def _validate(
             asyncio.get_running_loop().add_signal_handler(number, task.cancel, number)
     progress = report.Progress(cases, lambda line: print(line, flush=True), verbose=verbose)
     try:
-        outcome: Outcome = await run(target, cases, parallel=parallel, tell=progress)
+        outcome: Outcome = await run(target, cases, parallel=parallel, tell=progress, tell_left=_complain_of)
     except asyncio.CancelledError as cancelled:
         if cancelled.args and cancelled.args[0] in ENDING:
             return 128 + int(cancelled.args[0])

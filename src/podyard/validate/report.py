@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from podyard.validate.case import Case
 from podyard.validate.runner import Outcome, Result, State
 
-__all__ = ["Progress", "summary", "write_json", "write_junit"]
+__all__ = ["Progress", "left_behind", "summary", "write_json", "write_junit"]
 
 MARKS: Mapping[State, str] = {"passed": "pass", "failed": "FAIL", "skipped": "skip"}
 
@@ -54,7 +54,12 @@ class Progress:
 def summary(outcome: Outcome) -> str:
     """The last line, and what is left on the host."""
     text = f"{outcome.runtime}: {_counted(outcome.results)} of {len(outcome.results)} cases in {outcome.seconds:.1f} s"
-    return "\n".join(map(_one_line, [text, *(f"left behind: {problem}" for problem in outcome.leftovers)]))
+    return "\n".join([_one_line(text), *left_behind(outcome.leftovers)])
+
+
+def left_behind(leftovers: Sequence[str]) -> list[str]:
+    """A line for each thing that is left on the host."""
+    return [f"left behind: {_one_line(problem)}" for problem in leftovers]
 
 
 def write_json(outcome: Outcome, path: Path) -> None:

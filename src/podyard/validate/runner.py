@@ -58,11 +58,17 @@ class Outcome:
 
 
 async def run(
-    target: Target, cases: Sequence[Case], *, parallel: int = 4, tell: Callable[[Result], None] = lambda result: None
+    target: Target,
+    cases: Sequence[Case],
+    *,
+    parallel: int = 4,
+    tell: Callable[[Result], None] = lambda result: None,
+    tell_left: Callable[[Sequence[str]], None] = lambda leftovers: None,
 ) -> Outcome:
     """Run cases against an endpoint; ``parallel`` at a time, those that must be alone at the end.
 
-    ``tell`` is called with each result as it comes. What the run has made is taken away even when it is cancelled.
+    ``tell`` is called with each result as it comes. What the run has made is taken away even when it is cut off;
+    ``tell_left`` is then called with what could not be: there is no outcome that has it.
     Raises what ``opened`` raises.
     """
     began = time.monotonic()
@@ -75,7 +81,6 @@ async def run(
             results.append(result)
             tell(result)
 
-        leftovers: list[str] = []
         numbered = list(enumerate(cases))
         try:
             gate = asyncio.Semaphore(parallel)
@@ -91,8 +96,12 @@ async def run(
             for number, entry in numbered:
                 if entry.alone:
                     await one(number, entry)
-        finally:
-            leftovers += await _end(session)
+        except BaseException as error:  # cancelled, or nobody reads what ``tell`` prints any more
+            tell_left(await _end(session))
+            if isinstance(error, ExceptionGroup):
+                raise error.exceptions[0] from None
+            raise
+        leftovers = await _end(session)
     order = {entry.title: number for number, entry in numbered}
     return Outcome(
         runtime=f"{version.runtime_name} {version.runtime_version}",

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import grpc
 import pytest
 from tests.unit.cli.conftest import Podyard
 from tests.unit.cli.fake_runtime import FakeRuntime, FakeServer
@@ -47,6 +48,20 @@ def test_looking_whether_a_report_can_be_written_leaves_what_is_there(podyard: P
 def test_a_signal_ends_it_and_what_it_has_made_is_removed(
     server: FakeServer, runtime: FakeRuntime, number: signal.Signals
 ) -> None:
+    assert signalled(server, runtime, number) == (128 + number, "")
+    assert runtime.sandboxes == {}
+
+
+def test_what_a_run_that_was_ended_could_not_remove_is_told(server: FakeServer, runtime: FakeRuntime) -> None:
+    runtime.fail["RemovePodSandbox"] = (grpc.StatusCode.FAILED_PRECONDITION, "it is busy")
+    code, err = signalled(server, runtime, signal.SIGTERM)
+    [sandbox_id] = runtime.sandboxes
+    assert code == 143
+    assert err == f"left behind: sandbox {sandbox_id[:12]}: FAILED_PRECONDITION: it is busy"
+
+
+def signalled(server: FakeServer, runtime: FakeRuntime, number: signal.Signals) -> tuple[int, str]:
+    """The exit code and the errors of a run that a signal ended when it had a sandbox."""
     runtime.pull_gate.clear()
     command = [sys.executable, "-c", "from podyard.cli import main; main()", "-r", server.endpoint]
     command += ["validate", "-k", "container: an id has 64 hexadecimal digits"]
@@ -61,5 +76,4 @@ def test_a_signal_ends_it_and_what_it_has_made_is_removed(
     finally:
         process.kill()
         process.communicate()
-    assert (process.returncode, err.strip()) == (128 + number, "")
-    assert runtime.sandboxes == {}
+    return process.returncode, err.strip()

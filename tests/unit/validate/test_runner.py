@@ -173,6 +173,18 @@ async def test_a_cancelled_run_removes_what_it_has_made(target: Target, runtime:
     assert list(runtime.ListPodSandbox(api.ListPodSandboxRequest()).items) == []
 
 
+async def test_a_run_whose_results_nobody_takes_removes_what_it_has_made(target: Target, runtime: FakeRuntime) -> None:
+    async def leaves(kit: Kit) -> None:
+        await kit.session.pod()
+
+    def broken(result: Result) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        await run(target, [made(leaves)], tell=broken)
+    assert list(runtime.ListPodSandbox(api.ListPodSandboxRequest()).items) == []
+
+
 async def test_a_runtime_that_ends_in_the_middle_leaves_the_results(tmp_path: Path) -> None:
     server = FakeServer(tmp_path / "runtime.sock", FakeRuntime())
 
