@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from podyard.cri import api
-from podyard.errors import Internal
+from podyard.errors import Internal, NotFound
 from podyard.validate import CASES, Target
 from podyard.validate.cases import resources
 from podyard.validate.expect import Skipped, Unmet
@@ -172,6 +172,41 @@ async def test_a_sandbox_without_an_address_is_told_as_that(tmp_path: Path, monk
     monkeypatch.setattr(kit, "shared", shared)
     with pytest.raises(Unmet, match="an address in the status"):
         await carry_out("network: a sandbox has an address, which an interface inside has, too", kit)
+
+
+async def test_a_runtime_may_keep_the_images_of_each_handler_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulled: set[str] = set()
+    handlers: dict[str, str] = {}
+
+    async def pull_image(image: api.ImageSpec) -> str:
+        pulled.add(image.runtime_handler)
+        return "the-image"
+
+    async def run_pod_sandbox(config: api.PodSandboxConfig, handler: str) -> str:
+        handlers["of-the-handler"] = handler
+        return "of-the-handler"
+
+    async def create(command: object, sandbox: str = "shared", *, image: api.ImageSpec) -> str:
+        if image.runtime_handler not in pulled or handlers.get(sandbox) != image.runtime_handler:
+            raise NotFound("no such image for that handler")
+        return "container"
+
+    async def image_of(name: str) -> str:
+        return "registry/busybox:1"
+
+    async def making(call: Any) -> str:
+        return str(await call)
+
+    kit = StandIn(tmp_path, run_pod_sandbox=run_pod_sandbox)
+    kit.images = SimpleNamespace(pull_image=pull_image)  # type: ignore[assignment]
+    status = api.StatusResponse(runtime_handlers=[api.RuntimeHandler(name="vm")])
+    target = Target(runtime_endpoint="")
+    kit.session = SimpleNamespace(target=target, status=status, making=making, configs={})  # type: ignore[assignment]
+    for name, call in {"create": create, "image": image_of, "sandbox_config": api.PodSandboxConfig}.items():
+        monkeypatch.setattr(kit, name, call)
+    await carry_out("container: an image is found for the handler that is to run it", kit)
 
 
 class Mute:

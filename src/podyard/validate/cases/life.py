@@ -111,7 +111,13 @@ async def _(kit: Kit) -> None:
     if not names:
         skip("the endpoint names no runtime handlers")
     handler = kit.session.target.handler or names[0]
-    await kit.create(["true"], image=api.ImageSpec(image=reference, runtime_handler=handler))
+    # A runtime may keep each handler's images apart.
+    spec = api.ImageSpec(image=reference, runtime_handler=handler)
+    await kit.images.pull_image(spec)
+    config = kit.sandbox_config()
+    sandbox_id = await kit.session.making(kit.runtime.run_pod_sandbox(config, handler))
+    kit.session.configs[sandbox_id] = config
+    await kit.create(["true"], sandbox_id, image=spec)
 
 
 @case("container", "its image's id is the one that ImageStatus gives")
