@@ -143,7 +143,7 @@ async def _opened(config: Config) -> AsyncIterator[Context]:
     """Everything but the server, and its orderly end."""
     paths = Paths(config.root, config.run)
     paths.prepare()
-    lock = _lock(paths.root)
+    locks = _lock(paths)
     orphans.adopt()
     sweeping = asyncio.create_task(orphans.Sweeper().run())
     database = Database(paths.root / "state.db")
@@ -167,7 +167,8 @@ async def _opened(config: Config) -> AsyncIterator[Context]:
     finally:
         sweeping.cancel()
         database.close()
-        os.close(lock)
+        for lock in locks:
+            os.close(lock)
 
 
 async def _context(
@@ -307,15 +308,20 @@ def _images_in_use(store: Store, engine: Engine) -> set[str]:
     return used
 
 
-def _lock(root: Path) -> int:
-    """Hold the state directory for this process alone."""
-    descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise FailedPrecondition(f"another podyard uses {root}: stop it first, or use another root") from None
-    return descriptor
+def _lock(paths: Paths) -> list[int]:
+    """Hold both directories for this process alone: what is in either and in no record is taken away at start."""
+    held: list[int] = []
+    for folder, name, what in ((paths.root, "lock", "root"), (paths.run, "daemon.lock", "run")):
+        held.append(os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        try:
+            fcntl.flock(held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            for lock in held:
+                os.close(lock)
+            raise FailedPrecondition(
+                f"another podyard uses {folder}: stop it first, or use another {what} directory"
+            ) from None
+    return held
 
 
 def _notify(address: str, state: str) -> None:

@@ -12,11 +12,12 @@ from tests.support.servers import Podyard
 
 from podyard.client import Client
 from podyard.errors import EndpointError
+from podyard.linux.namespaces import is_pinned
 
 
 def server(folder: Path, **settings: object) -> Podyard:
     made = Podyard(folder / "podyard", **settings)
-    made.folder.mkdir(exist_ok=True)
+    made.folder.mkdir(parents=True, exist_ok=True)
     made.configure()
     return made
 
@@ -74,4 +75,25 @@ async def test_one_state_directory_one_daemon(tmp_path: Path) -> None:
         with pytest.raises(AssertionError, match="another podyard uses"):
             made.reset()
     finally:
+        await end(made)
+
+
+async def test_a_second_daemon_takes_nothing_from_the_first_ones_run_directory(tmp_path: Path) -> None:
+    made, other = server(tmp_path / "one"), server(tmp_path / "two")
+    other.config.write_text(other.config.read_text().replace(str(other.run), str(made.run)))
+    made.spawn()
+    try:
+        await made.ready()
+        async with await Client.connect(made.endpoint) as client:
+            kit = Kit(client, tmp_path / "tests", "", made.name)
+            sandbox_id = await kit.sandbox()
+            other.spawn()
+            with pytest.raises(AssertionError, match=f"another podyard uses {made.run}: .* another run directory"):
+                await other.ready()
+            assert is_pinned(made.run / "pins" / sandbox_id / "network")
+            await kit.close()
+    finally:
+        if other.process is not None and other.process.poll() is None:
+            other.terminate()
+        other.network.remove()
         await end(made)
