@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from podyard.errors import DataLoss, FailedPrecondition
+from podyard.errors import DataLoss, FailedPrecondition, PodyardError
 
 
 class Database:
@@ -23,7 +23,10 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+        except sqlite3.OperationalError as error:
+            raise _cannot_open(path, error) from error
         self._connection.row_factory = sqlite3.Row
         try:
             self.execute("PRAGMA journal_mode=WAL")
@@ -33,7 +36,7 @@ class Database:
             self._migrate()
         except sqlite3.DatabaseError as error:
             self._connection.close()
-            raise DataLoss(f"cannot open the state database {path}: {error}; move it away to start empty") from error
+            raise _cannot_open(path, error) from error
         except BaseException:
             self._connection.close()
             raise
@@ -75,6 +78,18 @@ class Database:
             )
         for number, script in enumerate(migrations[current:], start=current + 1):
             self._connection.executescript(f"BEGIN;\n{script}\nPRAGMA user_version={number};\nCOMMIT;")
+
+
+def _cannot_open(path: Path, error: sqlite3.DatabaseError) -> PodyardError:
+    """What is wrong: the file's content, or the disk, the rights, or whatever keeps SQLite from reading and writing it.
+
+    To start empty helps against the first alone: records that a full disk keeps unread must stay.
+    """
+    what = f"cannot open the state database {path}: {error}"
+    if isinstance(error, sqlite3.OperationalError):
+        folder = path.parent
+        return FailedPrecondition(f"{what}; see that {folder} has room on its disk, and that podyard may write there")
+    return DataLoss(f"{what}; move it away to start empty")
 
 
 def _migrations() -> list[str]:

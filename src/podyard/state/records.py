@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import sqlite3
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -21,11 +22,11 @@ class Records:
 
     def sandboxes(self) -> list[Sandbox]:
         """All sandboxes. Raises DataLoss when a record cannot be read."""
-        return [_decode(row["record"], Sandbox) for row in self._db.execute("SELECT record FROM sandboxes")]
+        return self._all("sandboxes", Sandbox)
 
     def containers(self) -> list[Container]:
         """All containers. Raises DataLoss when a record cannot be read."""
-        return [_decode(row["record"], Container) for row in self._db.execute("SELECT record FROM containers")]
+        return self._all("containers", Container)
 
     def save_sandbox(self, sandbox: Sandbox) -> None:
         """Write a sandbox, new or changed."""
@@ -50,9 +51,10 @@ class Records:
         """Forget a container."""
         self._db.execute("DELETE FROM containers WHERE id = ?", (container_id,))
 
-
-def _decode(data: bytes, kind: type[Record]) -> Record:
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
-        raise DataLoss(f"a record of a {kind.__name__.lower()} cannot be read: {error}") from error
+    def _all(self, table: Literal["sandboxes", "containers"], kind: type[Record]) -> list[Record]:
+        what = f"a record of a {kind.__name__.lower()} in {self._db.path} cannot be read"
+        try:
+            rows = self._db.execute(f"SELECT record FROM {table}").fetchall()
+            return [msgspec.json.decode(row["record"], type=kind) for row in rows]
+        except (sqlite3.DatabaseError, msgspec.DecodeError) as error:
+            raise DataLoss(f"{what}: {error}; move the file away to start empty") from error

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from podyard.errors import DataLoss, FailedPrecondition
+from podyard.linux import mounts
 from podyard.model.records import Container, Process, Sandbox
 from podyard.state.database import Database
 from podyard.state.records import Records
@@ -81,5 +83,40 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 def test_an_unreadable_record_is_reported(tmp_path: Path) -> None:
     database = Database(tmp_path / "state.db")
     database.execute("INSERT INTO sandboxes (id, record) VALUES ('x', CAST('{' AS BLOB))")
-    with pytest.raises(DataLoss, match="record of a sandbox"):
+    with pytest.raises(DataLoss, match=r"record of a sandbox in .*state\.db.*move the file away"):
         Records(database).sandboxes()
+
+
+def test_a_file_that_is_damaged_further_on_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    database = Database(path)
+    for number in range(200):
+        Records(database).save_sandbox(replace(SANDBOX, id=f"{number:064x}"))
+    database.close()
+    with path.open("r+b") as file:
+        [page] = sqlite3.connect(path).execute("SELECT rootpage FROM sqlite_master WHERE name = 'sandboxes'").fetchone()
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(DataLoss, match=r"record of a sandbox in .*state\.db.*malformed"):
+        Records(Database(path)).sandboxes()
+
+
+@pytest.mark.host
+def test_a_database_that_a_full_disk_keeps_closed_is_not_to_be_moved_away(tmp_path: Path) -> None:
+    mounts.mount_tmpfs(tmp_path, "size=200k")
+    try:
+        Database(tmp_path / "state.db").close()
+        with suppress(OSError), (tmp_path / "rest").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        with pytest.raises(FailedPrecondition, match=r"state\.db.*room on its disk") as told:
+            Database(tmp_path / "state.db")
+        assert "move it away" not in str(told.value)
+    finally:
+        mounts.unmount(tmp_path)
+
+
+def test_a_directory_in_the_place_of_the_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state.db").mkdir()
+    with pytest.raises(FailedPrecondition, match=r"state\.db"):
+        Database(tmp_path / "state.db")
