@@ -40,7 +40,10 @@ def addresses(result: dict[str, Any], ifname: str) -> tuple[str, ...]:
     """
     found: list[tuple[bool, str]] = []
     interfaces = result.get("interfaces") or []
-    for entry in result.get("ips") or []:
+    ips = result.get("ips") or []
+    if not isinstance(ips, list):
+        raise ValueError(f"the result's ips {ips!r} are no list")  # noqa: TRY004
+    for entry in ips:
         try:
             address = str(ipaddress.ip_interface(entry["address"]).ip)
             index = entry.get("interface")

@@ -55,6 +55,12 @@ def test_a_result_that_breaks_the_specification_is_refused(ips: list[Any]) -> No
         addresses({"ips": ips, "interfaces": INTERFACES}, "eth0")
 
 
+@pytest.mark.parametrize("ips", [5, {"address": "10.0.0.1/24"}])
+def test_addresses_that_are_no_list_are_refused(ips: Any) -> None:
+    with pytest.raises(ValueError, match="no list"):
+        addresses({"ips": ips}, "eth0")
+
+
 def test_a_result_without_version_gets_the_one_asked_for() -> None:
     assert parse_result(b'{"ips":[]}', "0.4.0")["cniVersion"] == "0.4.0"
     with pytest.raises(ValueError, match="not a JSON object"):
