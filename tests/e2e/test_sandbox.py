@@ -81,6 +81,17 @@ async def test_the_same_request_again_returns_the_same_sandbox(kit: Kit) -> None
     assert await kit.client.runtime.run_pod_sandbox(config) == sandbox_id
 
 
+async def test_the_same_request_again_returns_no_sandbox_that_was_stopped(kit: Kit) -> None:
+    config = kit.sandbox_config()
+    sandbox_id = await kit.sandbox(config)
+    await kit.client.runtime.stop_pod_sandbox(sandbox_id)
+    with pytest.raises(PodyardError, match=sandbox_id[:12]) as told:
+        await kit.client.runtime.run_pod_sandbox(config)
+    assert kit.runtime != "podyard" or (isinstance(told.value, AlreadyExists) and "not ready" in str(told.value))
+    config.metadata.attempt = 1
+    assert await kit.sandbox(config) != sandbox_id
+
+
 async def test_the_same_request_twice_at_once_makes_one_sandbox(kit: Kit) -> None:
     config = kit.sandbox_config()
     first, second = await asyncio.gather(kit.sandbox(config), kit.sandbox(config))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from podyard.errors import NotFound
+from podyard.errors import AlreadyExists, NotFound
 from podyard.runtime.container_stop import StopContainer
 from podyard.runtime.context import Context
 from podyard.runtime.store import ContainerEntry, SandboxEntry
@@ -43,6 +43,15 @@ def taken(what: str, holder: str, name: str) -> str:
         f"{what} {holder[:12]} has the name {name} with the same attempt and another configuration: "
         "remove it first, or use a higher attempt"
     )
+
+
+def check_is_ready(sandbox: SandboxEntry) -> None:
+    """Raise AlreadyExists for a sandbox that was stopped: a request that succeeds answers with one that is ready."""
+    if not sandbox.record.ready:
+        raise AlreadyExists(
+            f"pod sandbox {sandbox.record.id[:12]} has the name {sandbox.config.metadata.name} with the same attempt "
+            "and is not ready any more: remove it first, or use a higher attempt"
+        )
 
 
 def read_spec(bundle: Path) -> object:

@@ -18,7 +18,7 @@ from podyard.runtime import (
     sandbox_checkpoint,
     sandbox_run,
 )
-from podyard.runtime.calls.base import Calls, taken
+from podyard.runtime.calls.base import Calls, check_is_ready, taken
 from podyard.runtime.pod_checkpoint import SavedPod
 from podyard.runtime.sandbox_restore import RestorePod
 from podyard.runtime.store import SandboxEntry, sandbox_name
@@ -79,6 +79,7 @@ class CheckpointCalls(Calls):
             return self._restored(await context.engine.run(operation))
         if not self._is_restored(existing, request, saved):
             raise AlreadyExists(taken("pod sandbox", existing.record.id, config.metadata.name))
+        check_is_ready(existing)
         return self._restored(existing.record.id)
 
     def _is_restored(self, sandbox: SandboxEntry, request: api.RestorePodRequest, saved: SavedPod) -> bool:

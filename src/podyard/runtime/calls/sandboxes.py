@@ -7,7 +7,7 @@ import json
 from podyard.cri import api
 from podyard.errors import AlreadyExists
 from podyard.runtime import messages, sandbox_run, sandbox_update
-from podyard.runtime.calls.base import Calls, known, read_spec, taken
+from podyard.runtime.calls.base import Calls, check_is_ready, known, read_spec, taken
 from podyard.runtime.context import now
 from podyard.runtime.sandbox_stop import RemovePodSandbox, StopPodSandbox
 from podyard.runtime.store import SandboxEntry, sandbox_name
@@ -26,6 +26,7 @@ class SandboxCalls(Calls):
         existing = self._store.sandbox_by_name(sandbox_name(config))
         if existing is not None:
             if existing.record.config == sandbox.config and existing.record.handler == sandbox.handler:
+                check_is_ready(existing)
                 return api.RunPodSandboxResponse(pod_sandbox_id=existing.record.id)
             raise AlreadyExists(taken("pod sandbox", existing.record.id, config.metadata.name))
         made = await context.engine.run(sandbox_run.RunPodSandbox(context, sandbox))
