@@ -110,6 +110,11 @@ async def test_another_configuration_under_the_same_name_is_refused(kit: Kit) ->
     assert await kit.sandbox(other)
 
 
+async def test_without_a_server_to_ask_the_hosts_resolver_is_used(kit: Kit) -> None:
+    sandbox_id = await kit.sandbox(dns_config=api.DNSConfig())
+    assert await kit.shell(sandbox_id, "cat /etc/resolv.conf") == Path("/etc/resolv.conf").read_text()
+
+
 async def test_containers_share_network_ipc_and_host_name(kit: Kit) -> None:
     sandbox_id = await kit.sandbox(hostname="shared-name")
     await kit.start(sandbox_id, ["httpd", "-f", "-p", "127.0.0.1:8081", "-h", "/etc"])

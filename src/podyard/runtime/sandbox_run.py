@@ -174,9 +174,11 @@ class RunPodSandbox(Operation[str]):
     def _write_files(self) -> None:
         folder = self.context.paths.sandbox(self.subject)
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if self.config.HasField("dns_config"):
-            (folder / "resolv.conf").write_text(resolv_conf(self.config.dns_config), encoding="utf-8")
+        resolver = resolv_conf(self.config.dns_config)
+        if resolver:
+            (folder / "resolv.conf").write_text(resolver, encoding="utf-8")
         else:
+            # Also for an empty dns_config, as in containerd and CRI-O: without servers a resolver asks nobody's.
             _copy_or_empty(Path("/etc/resolv.conf"), folder / "resolv.conf")
         _copy_or_empty(Path("/etc/hosts"), folder / "hosts")
         if self.config.hostname:
