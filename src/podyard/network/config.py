@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from podyard.network.pod_cidr import too_small
+
 
 class NetworkConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Where the CNI configuration and plugins are, and the network that is used where the host configures none."""
@@ -43,3 +45,5 @@ class NetworkConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         versions = [ipaddress.ip_network(subnet).version for subnet in self.subnets]
         if not versions or len(set(versions)) != len(versions):
             raise ValueError("network.subnets must be one IPv4 subnet, one IPv6 subnet, or one of each")
+        if small := too_small(self.subnets):
+            raise ValueError(f"network.subnets: {', '.join(small)} has no address for a pod: a larger one is needed")

@@ -112,8 +112,8 @@ class Network:
         network takes them as its own. Any other configuration is its administrator's and stays. Repeating it changes
         nothing.
 
-        Raises InvalidArgument for what are no subnets, FailedPrecondition when the template makes no configuration, or
-        the default network has pods with addresses of other subnets.
+        Raises InvalidArgument for what are no subnets, or too small ones for the default network, FailedPrecondition
+        when the template makes no configuration, or the default network has pods with addresses of other subnets.
         """
         subnets = pod_cidr.parse_subnets(text)
         loaded = self._directory.load()
@@ -122,6 +122,10 @@ class Network:
         elif self._chosen(loaded) is not self._default.configuration:
             logger.info("the pod CIDR %s is left to the CNI configuration in %s", text, self._config.conf_dir)
         elif subnets != self._default.subnets:
+            if small := pod_cidr.too_small(subnets):
+                raise InvalidArgument(
+                    f"the pod CIDR {', '.join(small)} has no address for a pod: a larger one is needed"
+                )
             self._check_none_attached(subnets)
             self._default.choose(subnets)
             logger.info("pods get addresses of %s", ", ".join(subnets))

@@ -27,6 +27,12 @@ def parse_subnets(text: str) -> tuple[str, ...]:
     return tuple(str(network) for network in networks)
 
 
+def too_small(subnets: Sequence[str]) -> list[str]:
+    """Those of which host-local gives no address: it keeps the first, the last and the gateway's for itself."""
+    networks = [ipaddress.ip_network(subnet) for subnet in subnets]
+    return [str(network) for network in networks if network.prefixlen > network.max_prefixlen - 2]
+
+
 def routes(subnets: Sequence[str]) -> list[str]:
     """The default route of each family among some subnets."""
     return [_EVERYWHERE[ipaddress.ip_network(subnet).version] for subnet in subnets]

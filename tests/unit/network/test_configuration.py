@@ -121,6 +121,7 @@ def test_the_plugins_that_give_addresses_are_needed_too() -> None:
         ({"subnets": []}, "one IPv4 subnet"),
         ({"subnets": ["10.1.0.0/16", "10.2.0.0/16"]}, "one IPv4 subnet"),
         ({"subnets": ["10.1.2.3/16"]}, "host bits"),
+        ({"subnets": ["10.1.2.4/31"]}, "10.1.2.4/31 has no address for a pod"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(values: dict[str, Any], complaint: str) -> None:

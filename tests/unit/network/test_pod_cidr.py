@@ -123,6 +123,14 @@ async def test_the_default_networks_subnets_stay_while_pods_have_addresses_of_th
     await found.set_pod_cidr("10.1.2.0/24")
 
 
+@pytest.mark.parametrize("text", ["10.1.2.0/31", "10.1.2.0/32", "10.1.2.0/24,fd00::/127"])
+async def test_a_subnet_of_which_the_default_network_can_give_no_address_is_refused(tmp_path: Path, text: str) -> None:
+    found = network(tmp_path)
+    with pytest.raises(InvalidArgument, match="no address for a pod"):
+        await found.set_pod_cidr(text)
+    await found.set_pod_cidr("10.1.2.0/30,fd00::/126")
+
+
 @pytest.mark.parametrize("text", ["", "x", "10.1.2.3/24", "10.1.0.0/24,10.2.0.0/24", "10.1.0.0/24,,"])
 def test_what_are_no_subnets_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="pod CIDR"):
