@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator
 from podyard.cri import api
 from podyard.errors import PodyardError, ResourceExhausted, Unavailable
 from podyard.runtime import messages
-from podyard.runtime.store import Change, SandboxChange, Store
+from podyard.runtime.store import Change, SandboxChange, Store, statuses_of
 
 BUFFER_COUNT = 1000
 BUFFER_SIZE = 16 << 20
@@ -115,16 +115,15 @@ class Events:
             sandbox = self._store.sandboxes[change.entry.record.sandbox_id]
         # Clients order statuses by this time, so it never goes back, whatever the clock does.
         self._last = max(self._last + 1, time.time_ns())
-        return api.ContainerEventResponse(
-            container_id=change.entry.record.id,
-            container_event_type=kind,
-            created_at=self._last,
-            pod_sandbox_status=messages.sandbox_status(sandbox.record, sandbox.config),
-            containers_statuses=[
-                messages.container_status(container.record, container.config)
-                for container in self._store.containers_of(sandbox.record.id)
-            ],
+        event = api.ContainerEventResponse(
+            container_id=change.entry.record.id, container_event_type=kind, created_at=self._last
         )
+        statuses = statuses_of(self._store, sandbox.record.id)
+        # Where they are too many, not even the sandbox is told of: a kubelet would take it for one without containers.
+        if statuses is not None:
+            event.pod_sandbox_status.CopyFrom(messages.sandbox_status(sandbox.record, sandbox.config))
+            event.containers_statuses.extend(statuses)
+        return event
 
 
 def happened(change: Change) -> list[api.ContainerEventType.ValueType]:

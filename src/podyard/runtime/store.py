@@ -23,6 +23,9 @@ SandboxName = tuple[str, str, str, int]
 ContainerName = tuple[str, str, int]
 """Sandbox id, name, attempt."""
 
+STATUSES_LIMIT = 8 << 20
+"""Bytes of the containers' statuses in what tells of a sandbox: clients take 16 MiB, with all that is in them."""
+
 
 class SandboxEntry:
     """A sandbox: its record, the request that made it, its message in lists, and an event for its end."""
@@ -212,6 +215,19 @@ class Store:
     def _remember_container(self, entry: ContainerEntry) -> None:
         self.containers[entry.record.id] = entry
         self._container_names[container_name(entry.record.sandbox_id, entry.config)] = entry.record.id
+
+
+def statuses_of(store: Store, sandbox_id: str) -> list[api.ContainerStatus] | None:
+    """The statuses of a sandbox's containers; None where they have more than STATUSES_LIMIT bytes."""
+    found: list[api.ContainerStatus] = []
+    size = 0
+    for container in store.containers_of(sandbox_id):
+        status = messages.container_status(container.record, container.config)
+        size += status.ByteSize()
+        if size > STATUSES_LIMIT:
+            return None
+        found.append(status)
+    return found
 
 
 def sandbox_name(config: api.PodSandboxConfig) -> SandboxName:

@@ -103,6 +103,19 @@ async def test_every_subscriber_gets_what_happens_from_its_subscription_on(store
     assert told(await take(second, 1)) == [("c", "created")]
 
 
+async def test_an_event_whose_statuses_no_client_would_take_is_told_without_them(store: Store, events: Events) -> None:
+    store.save_sandbox(SANDBOX)
+    config = api.ContainerConfig(metadata=api.ContainerMetadata(name="main"), annotations={"long": "x" * (6 << 20)})
+    for number in range(3):
+        config.metadata.attempt = number
+        stream = events.subscribe()
+        store.save_container(replace(CONTAINER, id=f"c{number}", config=config.SerializeToString()))
+        [event] = await take(stream, 1)
+        assert told([event]) == [(f"c{number}", "created")]
+        # A status without its containers would be taken for the whole truth.
+        assert event.HasField("pod_sandbox_status") == bool(event.containers_statuses) == (number == 0)
+
+
 async def test_changes_that_are_no_events_are_not_told(store: Store, events: Events) -> None:
     store.save_sandbox(SANDBOX)
     store.save_container(RUNNING)

@@ -10,10 +10,7 @@ from podyard.runtime import messages, sandbox_run, sandbox_update
 from podyard.runtime.calls.base import Calls, check_is_ready, known, read_spec, taken
 from podyard.runtime.context import now
 from podyard.runtime.sandbox_stop import RemovePodSandbox, StopPodSandbox
-from podyard.runtime.store import SandboxEntry, sandbox_name
-
-STATUSES_LIMIT = 8 << 20
-"""Bytes of the containers' statuses in a sandbox' status: clients take answers of 16 MiB, with all that is in them."""
+from podyard.runtime.store import SandboxEntry, sandbox_name, statuses_of
 
 
 class SandboxCalls(Calls):
@@ -56,7 +53,7 @@ class SandboxCalls(Calls):
         entry = self._store.sandbox(request.pod_sandbox_id)
         response = api.PodSandboxStatusResponse(
             status=messages.sandbox_status(entry.record, entry.config),
-            containers_statuses=self._statuses(entry.record.id),
+            containers_statuses=statuses_of(self._store, entry.record.id) or [],
         )
         if response.containers_statuses or not self._store.containers_of(entry.record.id):
             response.timestamp = now()
@@ -76,18 +73,6 @@ class SandboxCalls(Calls):
         ]
         found.sort(key=lambda entry: entry.record.created_at, reverse=True)
         return api.ListPodSandboxResponse(items=[entry.message for entry in found])
-
-    def _statuses(self, sandbox_id: str) -> list[api.ContainerStatus]:
-        """Those of a sandbox's containers; none where they have more than STATUSES_LIMIT bytes."""
-        found: list[api.ContainerStatus] = []
-        size = 0
-        for container in self._store.containers_of(sandbox_id):
-            status = messages.container_status(container.record, container.config)
-            size += status.ByteSize()
-            if size > STATUSES_LIMIT:
-                return []
-            found.append(status)
-        return found
 
     def _sandbox_info(self, entry: SandboxEntry) -> dict[str, str]:
         record, paths = entry.record, self._context.paths
