@@ -112,7 +112,10 @@ def load(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -
         _check(values, str(source))
         merged = _merge(merged, values)
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    return _check(_merge(merged, given), "the configuration")
+    config = _check(_merge(merged, given), "the configuration")
+    if config.image_listen == config.listen:
+        raise ConfigError(f"image_listen and listen are both {config.listen}: leave image_listen out for one socket")
+    return config
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -127,10 +130,11 @@ def _check(values: Mapping[str, Any], source: str) -> Config:
         config = msgspec.convert(values, Config, strict=True, dec_hook=_decode)
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"{source}: {error}") from error
-    for path in (config.root, config.run, config.listen):
-        if not path.is_absolute():
+    for path in (config.root, config.run, config.listen, config.image_listen):
+        if path is not None and not path.is_absolute():
             raise ConfigError(f"{source}: {path} must be an absolute path")
-    if config.metrics_listen and not _ADDRESS.fullmatch(config.metrics_listen):
+    port = config.metrics_listen.rpartition(":")[2]
+    if config.metrics_listen and not (_ADDRESS.fullmatch(config.metrics_listen) and int(port) <= 65535):
         raise ConfigError(f"{source}: metrics_listen is {config.metrics_listen!r}, which should be like 127.0.0.1:9470")
     return config
 

@@ -82,7 +82,7 @@ async def test_an_address_that_is_taken_is_told(server: MetricsServer) -> None:
         await second.start()
 
 
-@pytest.mark.parametrize("address", ["9470", ":9470", "host", "host:port", "a b:1"])
+@pytest.mark.parametrize("address", ["9470", ":9470", "host", "host:port", "a b:1", "127.0.0.1:65536"])
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(ConfigError, match="metrics_listen"):
         load(None, {"metrics_listen": address})

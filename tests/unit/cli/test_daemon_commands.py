@@ -11,6 +11,7 @@ import yaml
 from tests.unit.cli.conftest import Podyard
 
 from podyard import config as configuration
+from podyard.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +60,12 @@ def test_a_wrong_option_is_an_error_before_anything_starts(
 ) -> None:
     ended = bare(command, *arguments)
     assert (ended.code, ended.out) == (2, "")
+
+
+@pytest.mark.parametrize(("socket", "why"), [("images.sock", "absolute"), ("/a.sock", "both /a.sock")])
+def test_a_socket_of_images_that_cannot_be_is_refused(socket: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        configuration.load(overrides={"listen": "/a.sock", "image_listen": socket})
 
 
 def test_reset_without_yes_says_what_it_would_remove(bare: Podyard, tmp_path: Path) -> None:
