@@ -88,9 +88,13 @@ async def _serve(config: Config) -> None:
         metrics = MetricsServer(config.metrics_listen, lambda: images_metrics(context.images))
         if config.metrics_listen:
             await metrics.start()
-        await _listen(server, config, context)
-        for problem in await reconcile(context):
-            logger.error("after the start: %s", problem)
+        try:
+            await _listen(server, config, context)
+            for problem in await reconcile(context):
+                logger.error("after the start: %s", problem)
+        except BaseException:
+            await server.close(0)
+            raise
         context.stats.start()
         state[0] = ""
         _notify(manager, "READY=1")

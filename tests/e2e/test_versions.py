@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,22 @@ async def test_two_sockets(images: Images, tmp_path: Path) -> None:
             await Client.connect(made.endpoint)
     finally:
         await end(made)
+
+
+async def test_a_second_socket_that_is_taken_leaves_nothing_of_the_first(tmp_path: Path) -> None:
+    taken = tmp_path / "images.sock"
+    made = server(tmp_path, image_listen=str(taken))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(taken))
+        listener.listen()
+        made.spawn()
+        try:
+            with pytest.raises(AssertionError, match=f"another daemon listens on {taken}"):
+                await made.ready()
+            assert "Traceback" not in made.log.read_text()
+            assert not made.socket.exists()
+        finally:
+            await end(made)
 
 
 async def test_one_state_directory_one_daemon(tmp_path: Path) -> None:
