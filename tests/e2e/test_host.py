@@ -77,6 +77,34 @@ async def test_a_full_disk_is_told_and_changes_nothing(images: Images, tmp_path:
             mounts.unmount(point)
 
 
+async def test_a_pod_without_a_host_name_has_the_kernels_whatever_the_hosts_file_says(
+    images: Images, tmp_path: Path
+) -> None:
+    class Renamed(Podyard):
+        """podyard on a host whose name did not come from /etc/hostname."""
+
+        def argv(self) -> list[str]:
+            return ["unshare", "--uts", "sh", "-c", 'hostname given-by-dhcp; exec "$@"', "sh", *super().argv()]
+
+    server = Renamed(tmp_path / "podyard")
+    server.folder.mkdir()
+    server.configure()
+    server.spawn()
+    try:
+        await server.ready()
+        async with await Client.connect(server.endpoint) as client:
+            await client.images.pull_image(images.busybox)
+            kit = Kit(client, tmp_path / "tests", images.busybox, server.name)
+            told = await kit.shell(await kit.sandbox(hostname=""), "hostname; cat /etc/hostname")
+            assert told == "given-by-dhcp\ngiven-by-dhcp\n"
+            await kit.close()
+    finally:
+        if server.process is not None and server.process.poll() is None:
+            server.terminate()
+        server.reset()
+        server.network.remove()
+
+
 @pytest.mark.alone
 def test_the_readmes_first_command_twice_and_the_one_that_takes_all_away() -> None:
     if Path("/run/podyard/podyard.sock").exists() or Path("/var/lib/podyard").exists():

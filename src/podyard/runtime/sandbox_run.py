@@ -7,6 +7,7 @@ import ipaddress
 import json
 import os
 import shutil
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -181,10 +182,9 @@ class RunPodSandbox(Operation[str]):
             # Also for an empty dns_config, as in containerd and CRI-O: without servers a resolver asks nobody's.
             _copy_or_empty(Path("/etc/resolv.conf"), folder / "resolv.conf")
         _copy_or_empty(Path("/etc/hosts"), folder / "hosts")
-        if self.config.hostname:
-            (folder / "hostname").write_text(f"{self.config.hostname}\n", encoding="utf-8")
-        else:
-            _copy_or_empty(Path("/etc/hostname"), folder / "hostname")
+        # Without a name of its own it has the host's: the kernel's, whatever the host's file says, if there is one.
+        name = self.config.hostname or socket.gethostname()
+        (folder / "hostname").write_text(f"{name}\n", encoding="utf-8")
         if self.options.ipc != api.NODE:
             (folder / "shm").mkdir(exist_ok=True)
             uid, gid = self._root()
