@@ -91,10 +91,16 @@ class Engine:
     async def recover(self, build: Mapping[str, Callable[[bytes], Operation[Any]]]) -> list[str]:
         """Undo or finish what an earlier daemon left in the journal, oldest first; the problems met, as text.
 
-        ``build`` makes an operation of a kind from its journal input. What fails stays journaled for the next start.
+        ``build`` makes an operation of a kind from its journal input. What fails stays journaled for the next start,
+        and so does a kind that only another version of podyard has.
         """
         problems: list[str] = []
         for found in self._journal.interrupted():
+            if found.kind not in build:
+                problems.append(
+                    f"{found.kind} of {found.subject} is left as it is: only the podyard that began it knows how"
+                )
+                continue
             try:
                 operation = build[found.kind](found.input)
                 with Trace(str(operation)).active():

@@ -301,6 +301,14 @@ asyncio.run(main())
 """
 
 
+async def test_an_operation_that_another_version_began_is_told_and_kept(tmp_path: Path) -> None:
+    journal = Journal(Database(tmp_path / "state.db"))
+    journal.open(Scripted([], [], "sandbox"), ["first"])
+    for _ in range(2):
+        [problem] = await Engine(journal).recover({})
+        assert problem == "Scripted of sandbox is left as it is: only the podyard that began it knows how"
+
+
 @pytest.mark.parametrize("policy", ["undo", "finish"])
 @pytest.mark.parametrize("die_in", [f"{name}-{when}" for name in "abc" for when in ("before", "after")])
 def test_killed_at_any_step_the_next_start_undoes_or_finishes(policy: str, die_in: str, tmp_path: Path) -> None:
