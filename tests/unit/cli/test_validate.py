@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 from tests.unit.cli.conftest import Podyard
 from tests.unit.cli.fake_runtime import FakeRuntime, FakeServer
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """The command silences the client's log for its process, which here is that of all tests."""
+    logger = logging.getLogger("podyard.client")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.mark.parametrize("patterns", [("no-such-case",), ("version: ", "no-such-case")])

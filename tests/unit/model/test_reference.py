@@ -91,7 +91,7 @@ def test_only_verifiable_digests_are_digests() -> None:
     assert not is_digest(f"{SHA256}\n")
 
 
-hosts = st.from_regex(r"\A[a-z0-9]{1,8}\.[a-z]{2,3}(:[0-9]{1,5})?\Z") | st.sampled_from(["localhost", "[::1]:80"])
+hosts = st.from_regex(r"\A[a-z0-9]{1,8}\.[a-z]{2,3}(:[1-9][0-9]{0,3})?\Z") | st.sampled_from(["localhost", "[::1]:80"])
 paths = st.from_regex(r"\A[a-z0-9]{1,6}([._-][a-z0-9]{1,4}){0,2}(/[a-z0-9]{1,6}){0,2}\Z")
 tags = st.from_regex(r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}\Z")
 digests = st.sampled_from(["", SHA256, SHA512])
