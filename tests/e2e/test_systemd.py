@@ -160,6 +160,45 @@ async def test_limits_are_what_the_kernel_keeps(kit: Kit) -> None:
     assert {name: (folder / name).read_text().strip() for name in wanted} == wanted
 
 
+def swap_files(cgroup: str) -> set[Path]:
+    """The limits of swap that hold together for a container: with crun its own and its scope's."""
+    return {cgroups.ROOT / path.lstrip("/") / "memory.swap.max" for path in (cgroup, scope_of(cgroup))}
+
+
+async def test_swap_that_a_kubelet_gives(kit: Kit) -> None:
+    """A kubelet says how much swap there is in ``unified``, and nothing in memory_swap_limit_in_bytes."""
+
+    def limits(swap: str) -> api.LinuxContainerResources:
+        return api.LinuxContainerResources(memory_limit_in_bytes=64 << 20, unified={"memory.swap.max": swap})
+
+    linux = api.LinuxContainerConfig(resources=limits(str(32 << 20)))
+    container_id = await kit.start(await kit.sandbox(), ["sleep", "1000"], linux=linux)
+    files = swap_files(await cgroup_of(kit, container_id))
+    systemctl("daemon-reload")
+    assert {file.read_text().strip() for file in files} <= {str(32 << 20), "max"}
+    for swap in ("0", str(16 << 20), "max"):
+        await kit.client.runtime.update_container_resources(container_id, limits(swap))
+        systemctl("daemon-reload")
+        assert {file.read_text().strip() for file in files} == {swap}
+
+
+async def test_swap_is_given_and_taken_away_for_good(kit: Kit) -> None:
+    size = 64 << 20
+    limits = api.LinuxContainerConfig(resources=api.LinuxContainerResources(memory_limit_in_bytes=size))
+    container_id = await kit.start(await kit.sandbox(), ["sleep", "1000"], linux=limits)
+    cgroup = await cgroup_of(kit, container_id)
+    files = swap_files(cgroup)
+    for swap in (32 << 20, 0, 16 << 20):
+        both = api.LinuxContainerResources(memory_limit_in_bytes=size, memory_swap_limit_in_bytes=size + swap)
+        await kit.client.runtime.update_container_resources(container_id, both)
+        assert {file.read_text().strip() for file in files} == {str(swap)}
+        systemctl("daemon-reload")
+        assert {file.read_text().strip() for file in files} == {str(swap)}
+    no_limit = api.LinuxContainerResources(memory_limit_in_bytes=-1, memory_swap_limit_in_bytes=-1)
+    await kit.client.runtime.update_container_resources(container_id, no_limit)
+    assert {file.read_text().strip() for file in files} == {"max"}
+
+
 async def test_oom_killed_is_reported_though_the_scope_goes_with_its_process(kit: Kit) -> None:
     sandbox_id = await kit.sandbox()
     limits = api.LinuxContainerConfig(resources=api.LinuxContainerResources(memory_limit_in_bytes=16 << 20))

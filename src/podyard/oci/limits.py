@@ -44,6 +44,22 @@ def pod_files(limits: Mapping[str, Any], *, v2: bool) -> dict[str, str]:
     return files | hugepage_files(limits, v2=v2)
 
 
+def scope_swap(limits: Mapping[str, Any]) -> str:
+    """What a container's systemd scope must have as MemorySwapMax (systemd.resource-control(5)), "" for anything.
+
+    OCI runtimes leave it as it was: crun tells systemd nothing of swap at an update, and the scope's limit holds beside
+    that of the container's cgroup below it; runc tells it no limit of 0, and the next "systemctl daemon-reload" brings
+    the one before back.
+    """
+    memory, unified = limits.get("memory", {}), limits.get("unified", {})
+    if "memory.swap.max" in unified:
+        swap = str(unified["memory.swap.max"]).strip()
+        return "infinity" if swap == "max" else swap
+    if "swap" not in memory:
+        return ""
+    return "infinity" if memory["swap"] < 0 else str(memory["swap"] - memory["limit"])
+
+
 def restoring(before: Mapping[str, Any], tried: Mapping[str, Any]) -> dict[str, Any]:
     """Limits that take back a change: what held before, and the kernel's own values for what was not set then."""
     found = dict(before)

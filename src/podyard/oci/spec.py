@@ -15,7 +15,19 @@ from podyard.cri import api
 from podyard.errors import InvalidArgument
 from podyard.linux.userns import IdMap
 from podyard.model.image import ImageConfig
-from podyard.oci import capabilities, cdi_edits, devices, idmaps, lsm, mounts, process, resources, seccomp, users
+from podyard.oci import (
+    capabilities,
+    cdi_edits,
+    devices,
+    idmaps,
+    limits,
+    lsm,
+    mounts,
+    process,
+    resources,
+    seccomp,
+    users,
+)
 from podyard.oci.host import HostFacts
 from podyard.oci.lookup import Found
 
@@ -92,8 +104,8 @@ def build_spec(inputs: SpecInputs) -> dict[str, Any]:
         },
     }
     spec["linux"] = {key: value for key, value in spec["linux"].items() if value}
-    memory = spec["linux"]["resources"].get("memory", {})
-    if _is_systemd(inputs.cgroups_path) and host.cgroup_v2 and 0 < memory.get("limit", 0) == memory.get("swap", 0):
+    swap = limits.scope_swap(spec["linux"]["resources"])
+    if _is_systemd(inputs.cgroups_path) and host.cgroup_v2 and swap == "0":
         # runc does not tell systemd of a limit of 0, and the next "systemctl daemon-reload" would lift it.
         spec["annotations"] = {"org.systemd.property.MemorySwapMax": "uint64 0"}
     cdi_edits.apply(spec, inputs.found.cdi)

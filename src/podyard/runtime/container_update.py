@@ -12,12 +12,13 @@ import msgspec
 from msgspec.structs import replace
 
 from podyard.cri import api
-from podyard.errors import FailedPrecondition, NotFound, PodyardError
+from podyard.errors import FailedPrecondition, Internal, NotFound, PodyardError
 from podyard.lifecycle import containers
 from podyard.linux import cgroups, process
 from podyard.oci import limits
 from podyard.oci.process import oom_score_adj
 from podyard.oci.resources import linux_resources
+from podyard.oci.runtime import VERB_LIMIT
 from podyard.operations import Operation, Step
 from podyard.runtime import resources
 from podyard.runtime.context import Context
@@ -83,7 +84,7 @@ class UpdateContainerResources(Operation[None]):
         check_memory(self.wanted, entry.record.cgroup, f"container {self.subject[:12]}")
 
     async def change(self) -> None:
-        """The OCI runtime changes most limits; podyard those of huge pages, and the processes' oom_score_adj."""
+        """The OCI runtime changes most limits; podyard those of huge pages and the processes' oom_score_adj."""
         entry = self._entry()
         after = self._after(entry)
         try:
@@ -129,9 +130,22 @@ class UpdateContainerResources(Operation[None]):
     async def _apply(self, entry: ContainerEntry, changed: dict[str, Any]) -> None:
         file = self.context.paths.bundle(self.subject) / "resources.json"
         file.write_text(json.dumps(changed), encoding="utf-8")
-        await self.context.runtime(entry.record.runtime).update(self.subject, file)
+        runtime = self.context.runtime(entry.record.runtime)
+        await runtime.update(self.subject, file)
+        if runtime.systemd and self.context.host.cgroup_v2:
+            await self._limit_scope_swap(limits.scope_swap(changed))
         for name, value in limits.hugepage_files(changed, v2=self.context.host.cgroup_v2).items():
             cgroups.write(entry.record.cgroup, name, value)
+
+    async def _limit_scope_swap(self, swap: str) -> None:
+        if not swap:
+            return
+        scope = f"podyard-{self.subject}.scope"
+        argv = ["systemctl", "set-property", "--runtime", scope, f"MemorySwapMax={swap}"]
+        done = await process.run(argv, limit=VERB_LIMIT)
+        if done.code != 0:
+            why = done.stderr.decode(errors="replace").strip()
+            raise Internal(f"systemd does not limit the swap of {scope}: {why}")
 
     def _adjust(self, cgroup: str, value: int) -> None:
         """All processes of a container: children have it from their parents. Twice, for those born meanwhile."""

@@ -64,12 +64,19 @@ def built(host: HostFacts, config: api.ContainerConfig | None = None, **changes:
             True,
             False,
         ),
+        ("podyard.slice:podyard:id", {"unified": {"memory.swap.max": "0"}}, True, True),
+        (
+            "podyard.slice:podyard:id",
+            {"memory_limit_in_bytes": 1 << 24, "unified": {"memory.swap.max": "4096"}},
+            True,
+            False,
+        ),
         ("/podyard/id", {"memory_limit_in_bytes": 1 << 24}, True, False),
     ],
-    ids=["no swap", "cgroup v1", "no limit", "some swap", "cgroupfs"],
+    ids=["no swap", "cgroup v1", "no limit", "some swap", "no swap from a kubelet", "some from a kubelet", "cgroupfs"],
 )
 def test_systemd_is_told_of_a_container_without_swap(
-    facts: Facts, path: str, resources: dict[str, int], v2: bool, told: bool
+    facts: Facts, path: str, resources: dict[str, Any], v2: bool, told: bool
 ) -> None:
     config = api.ContainerConfig(linux=api.LinuxContainerConfig(resources=api.LinuxContainerResources(**resources)))
     spec = built(facts(cgroup_v2=v2, swap=True), config, cgroups_path=path)
