@@ -33,6 +33,7 @@ from podyard.runtime.container_remove import ReapContainer
 from podyard.runtime.context import Context, Handler, Paths
 from podyard.runtime.events import Events
 from podyard.runtime.exits import Watcher
+from podyard.runtime.oom import OomKills
 from podyard.runtime.restart import reconcile
 from podyard.runtime.sandbox_stop import RemovePodSandbox
 from podyard.runtime.service import RuntimeService
@@ -185,7 +186,7 @@ async def _context(
     monitor = Monitor(probe.find_binary(config.runtime.monitor, "conmon"), paths.exits)
     runtimes = _runtimes(config, paths, systemd)
     handlers = await _handlers(config, runtimes, init, systemd)
-    watcher = Watcher(store, monitor)
+    watcher = Watcher(store, monitor, OomKills(store, paths.run / "oom-kills.json"))
     context = Context(
         config=config,
         paths=paths,

@@ -26,10 +26,10 @@ logger = logging.getLogger(__name__)
 class Watcher:
     """Watches processes and records their ends. ``on_exit`` is called with the id of each container that has ended."""
 
-    def __init__(self, store: Store, monitor: Monitor) -> None:
+    def __init__(self, store: Store, monitor: Monitor, oom_kills: OomKills) -> None:
         self._store = store
         self._monitor = monitor
-        self._oom_kills = OomKills(store)
+        self._oom_kills = oom_kills
         self.on_exit: Callable[[str], None] = lambda container_id: None
 
     def watch(self, entry: ContainerEntry) -> None:

@@ -21,8 +21,11 @@ class Tree:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.store: Any = SimpleNamespace(containers={})
-        self.kills = OomKills(self.store)
+        self.restart()
         self.count(PARENT, 0)
+
+    def restart(self) -> None:
+        self.kills = OomKills(self.store, self.root / "kept.json")
 
     def count(self, cgroup: str, kills: int) -> None:
         folder = self.root / cgroup.lstrip("/")
@@ -164,4 +167,26 @@ def test_cgroups_of_podyards_own_stay_until_they_have_been_read(tree: Tree) -> N
 def test_a_parent_that_went_too_tells_nothing(tree: Tree) -> None:
     one = tree.start("one.scope")
     shutil.rmtree(tree.root / PARENT.lstrip("/"))
+    assert not tree.ended(one, KILLED)
+
+
+def test_a_kill_while_podyard_was_down(tree: Tree) -> None:
+    before, one, two = tree.start("before.scope"), tree.start("one.scope"), tree.start("two.scope")
+    tree.count(PARENT, 1)
+    tree.empty(before)
+    assert tree.ended(before, KILLED)
+    tree.count(PARENT, 2)
+    tree.empty(one)
+    tree.restart()
+    assert tree.ended(one, KILLED)
+    tree.restart()
+    tree.empty(two)
+    assert not tree.ended(two, KILLED)
+
+
+def test_a_slice_that_was_made_anew_while_podyard_was_down_tells_nothing(tree: Tree) -> None:
+    one = tree.start("one.scope")
+    (tree.root / PARENT.lstrip("/")).rename(tree.root / "gone")
+    tree.count(PARENT, 1)
+    tree.restart()
     assert not tree.ended(one, KILLED)
