@@ -82,6 +82,8 @@ def test_a_pod_has_its_containers_limits_and_its_overhead() -> None:
 class Runtime:
     """An OCI runtime that keeps what it was told, and fails where a test says so."""
 
+    systemd = False
+
     def __init__(self) -> None:
         self.told: list[Any] = []
         self.failures: list[Exception] = []
