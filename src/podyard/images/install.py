@@ -18,6 +18,10 @@ from podyard.images.shared import Shared
 from podyard.images.snapshots import Snapshots
 from podyard.images.sources import Contents, Layer, Source
 
+SMALL = 128 << 10
+"""Bytes of a blob that is unpacked sooner than a worker is forked: one worker unpacks several such layers in turn."""
+SMALL_LIMIT = 32
+"""Layers that one worker unpacks in turn."""
 UNPACKING_LIMIT = 4
 """Layers that are unpacked at the same time, over all pulls, on hosts with as many processors."""
 
@@ -34,6 +38,11 @@ class _Install:
     layers: Sequence[Layer]
     chain: Sequence[str]
     fetching: asyncio.Semaphore
+
+    def small(self, position: int) -> int:
+        """How many layers that are small follow each other from ``position`` on, up to the limit."""
+        following = self.layers[position : position + SMALL_LIMIT]
+        return next((count for count, layer in enumerate(following) if layer.size > SMALL), len(following))
 
 
 class Installer:
@@ -65,9 +74,12 @@ class Installer:
         """
         image = _Install(source, contents.layers, contents.chain, asyncio.Semaphore(self._parallel))
         progress.extend(self._show(layer, chain_id) for layer, chain_id in zip(image.layers, image.chain, strict=True))
-        async with together() as group:
-            for position in range(len(image.layers)):
-                group.create_task(self._layer(image, position))
+        try:
+            async with together() as group:
+                for position in range(len(image.layers)):
+                    group.create_task(self._layer(image, position))
+        finally:
+            self._snapshots.release(image.chain)
 
     async def _layer(self, image: _Install, position: int) -> None:
         """See to it that one layer and those below it are unpacked."""
@@ -85,14 +97,15 @@ class Installer:
             async with together() as group:
                 if position > 0:
                     group.create_task(self._layer(image, position - 1))
-                await self._unpack(blob, layer, image.chain[: position + 1], progress)
+                await self._unpack(blob, image, position, progress)
             self._unused.discard(blob)
 
-    async def _unpack(self, blob: Path, layer: Layer, chain: Sequence[str], progress: LayerProgress) -> None:
-        """Unpack the top layer of ``chain`` while the one below may still be at it.
+    async def _unpack(self, blob: Path, image: _Install, position: int, progress: LayerProgress) -> None:
+        """Unpack one layer while the one below may still be at it.
 
         Who gets to unpack has begun after the layer below: so the lowest of those that wait for each other never waits.
         """
+        layer, chain, small = image.layers[position], image.chain[: position + 1], image.small(position)
         whole = False
         while not whole:
             if len(chain) > 1:
@@ -100,7 +113,7 @@ class Installer:
             async with self._unpacking:
                 progress.state = "unpacking"
                 try:
-                    whole = await self._snapshots.unpack(blob, layer.media_type, chain, layer.diff_id)
+                    whole = await self._snapshots.unpack(blob, layer.media_type, chain, layer.diff_id, small)
                 except PodyardError:
                     self._unused.discard(blob)
                     raise

@@ -12,14 +12,14 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from podyard.errors import DataLoss, FailedPrecondition, Internal, PodyardError
+from podyard.images.making import Makings
 from podyard.images.records import ImageRecords, SnapshotRecord
-from podyard.images.unpack import Workers, unpack_layer
+from podyard.images.unpack import Workers
 from podyard.linux import process
 
 logger = logging.getLogger(__name__)
@@ -30,14 +30,6 @@ REMOVE_LIMIT = 300.0
 """Seconds for removing the trees of an image."""
 
 _TRASH = ".old"
-
-
-@dataclass
-class _Making:
-    """A layer that is being unpacked: the number of its directory, and whether it has come to be."""
-
-    number: int
-    whole: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class _NothingBelowError(Exception):
@@ -56,13 +48,11 @@ class Snapshots:
         self._unsynced: set[str] = set()
         self._suspect: frozenset[str] = frozenset()
         self._mounted: Callable[[], Collection[str]] = frozenset
-        self._making: dict[str, _Making] = {}
-        self._begun = asyncio.Condition()
         self._removing: set[Path] = set()
         self._cleaning: set[asyncio.Future[None]] = set()
-        self._next = 1
         self.workers = Workers()
         """Who starts what unpacks, checks and packs layers."""
+        self._making = Makings(self._folder, self.workers)
         self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
     async def start(self) -> None:
@@ -80,7 +70,7 @@ class Snapshots:
         lost = [record.chain_id for record in recorded if record.chain_id not in self._known]
         if lost:
             self._records.delete((), lost)
-        self._next = max((record.folder for record in recorded), default=0) + 1
+        self._making.next = max((record.folder for record in recorded), default=0) + 1
         await _remove(self.strays())
 
     async def settled(self) -> None:
@@ -90,6 +80,7 @@ class Snapshots:
 
     async def close(self) -> None:
         """End the workers."""
+        self._making.close()
         await self.settled()
         await self.workers.close()
 
@@ -126,42 +117,42 @@ class Snapshots:
 
     async def begun(self, chain_id: str) -> None:
         """Wait until a layer is here, or its unpacking has begun."""
-        async with self._begun:
-            await self._begun.wait_for(lambda: chain_id in self or chain_id in self._making)
+        await self._making.begun(chain_id, lambda: chain_id in self)
 
-    async def unpack(self, blob: Path, media_type: str, chain: Sequence[str], diff_id: str) -> bool:
+    def release(self, chain_ids: Collection[str]) -> None:
+        """All layers of an image have come to be, or the others will not: no worker needs to wait for more of them."""
+        self._making.release(chain_ids)
+
+    async def unpack(self, blob: Path, media_type: str, chain: Sequence[str], diff_id: str, small: int = 0) -> bool:
         """Unpack the top layer of ``chain``, whose others are here already, or ``begun``.
 
         It is whole, then in the database, or there is nothing of it. False: what was begun below has come to nothing.
+        ``small``: how many layers, this one and those on top of it in the image, one worker should unpack, since they
+        are small. ``release`` the image's layers then.
+
         Raises what unpack_layer raises.
         """
-        making = _Making(self._next)
-        self._next += 1
-        tree, listing = self._folder / str(making.number), self._records_folder / str(making.number)
         try:
             lower, begun = self._layers_below(chain)
-            below = begun[0] if begun else None
-            self._making[chain[-1]] = making
-            tree.mkdir(mode=0o755)
-            async with self._begun:
-                self._begun.notify_all()
+        except _NothingBelowError:
+            if (failing := self._making.get(chain[-2])) is not None:
+                # It is begun, but has not seen yet that it stands on nothing.
+                await asyncio.wait([failing.whole])
+            return False
+        below = begun[0] if begun else None
+        making = self._making.begin(chain[-1], chain[-2] if len(chain) > 1 else None, small)
+        tree, listing = making.tree, self._records_folder / making.tree.name
+        try:
             with _nothing_below(begun):
-                made = await unpack_layer(
-                    blob,
-                    media_type,
-                    tree,
-                    diff_id=diff_id,
-                    lower=lower,
-                    below=below,
-                    record=listing,
-                    workers=self.workers,
+                made = await making.stack.unpack(
+                    tree, blob, media_type, diff_id=diff_id, lower=lower, below=below, record=listing
                 )
                 if below is not None:
                     await asyncio.shield(below)
             self._check_replaceable(chain[-1])
             record = SnapshotRecord(
                 chain_id=chain[-1],
-                folder=making.number,
+                folder=int(tree.name),
                 size=made.size,
                 inodes=made.inodes,
                 made_at=time.time_ns(),
@@ -171,7 +162,7 @@ class Snapshots:
             )
             self._records.save_snapshot(record)
         except BaseException as error:
-            self._end(chain[-1], making, whole=False)
+            self._making.end(making, whole=False)
             # Whoever cancels does it more than once.
             cleaning = asyncio.ensure_future(self.remove([tree, listing]))
             self._cleaning.add(cleaning)
@@ -185,7 +176,7 @@ class Snapshots:
             logger.warning("the layer %s is unpacked without what this host does not take: %s", diff_id, text)
         self._known[chain[-1]] = record
         self._unsynced.add(chain[-1])
-        self._end(chain[-1], making, whole=True)
+        self._making.end(making, whole=True)
         if replaced is not None:
             self._suspect -= {chain[-1]}
             await self.remove(self._put_away(replaced))
@@ -235,7 +226,7 @@ class Snapshots:
     def strays(self) -> list[Path]:
         """Trees and records that nothing knows: they go at the next start, or with ``podyard gc``."""
         numbers = {str(record.folder) for record in self._known.values()} | {"0"}
-        numbers |= {str(making.number) for making in self._making.values()}
+        numbers |= self._making.names()
         found = [*self._folder.iterdir(), *self._records_folder.iterdir()]
         return [path for path in found if path.name not in numbers and path not in self._removing]
 
@@ -253,17 +244,13 @@ class Snapshots:
         for chain_id in reversed(chain[:-1]):
             making = self._making.get(chain_id)
             if making is not None:
-                lower.append(self._folder / str(making.number))
+                lower.append(making.tree)
                 begun.append(making.whole)
             elif chain_id in self._known:
                 lower.append(self.tree(self._known[chain_id]))
             else:
                 raise _NothingBelowError
         return lower, begun
-
-    def _end(self, chain_id: str, making: _Making, *, whole: bool) -> None:
-        self._making.pop(chain_id, None)
-        making.whole.set_result(whole)
 
     def _cleaned(self, cleaning: asyncio.Future[None]) -> None:
         self._cleaning.discard(cleaning)

@@ -17,7 +17,7 @@ from podyard.images.manifest import (
     parse_manifest,
 )
 from podyard.images.platforms import Host
-from podyard.images.unpack.layer import check_media_type
+from podyard.images.unpack.stack import check_media_type
 
 NESTING_LIMIT = 3
 """How deep indexes may stand in indexes."""

@@ -7,22 +7,23 @@ import functools
 import os
 import resource
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from podyard.linux import landlock, libc
-
-CLONE_NEWNS = 0x00020000
 
 CAP_CHOWN = 0
 CAP_DAC_OVERRIDE = 1
 CAP_FOWNER = 3
 CAP_FSETID = 4
+CAP_SYS_CHROOT = 18
 CAP_SYS_ADMIN = 21
 CAP_MKNOD = 27
 CAP_SETFCAP = 31
 
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
+_MOUNT_FLAGS = libc.MOUNT_ATTR_NOSUID | libc.MOUNT_ATTR_NODEV | libc.MOUNT_ATTR_NOEXEC
 _CAPABILITY_VERSION_3 = 0x20080522
 _ALL_IN_ROOT = (
     landlock.READ_FILE
@@ -47,36 +48,78 @@ def isolate() -> None:
     _last_capability()
 
 
-def confine(root: str, capabilities: Iterable[int], limits: Mapping[int, int], read_only: Sequence[int] = ()) -> bool:
-    """Make ``root`` this process' root and working directory and leave it only ``capabilities``.
+class Confined:
+    """What a confined process has. Its root and working directory is the first of the directories that it was given.
 
-    It gets a mount namespace of its own, can gain no privileges by executing anything, and opens no device in ``root``.
-    Where the kernel has Landlock it can open files in ``root`` alone, read the directories of the descriptors
-    ``read_only``, and mount nothing. ``limits``: resource limits (``resource.RLIMIT_…``) to set, soft and hard; none is
-    raised.
+    ``read_only``: descriptors of those that it may look at. ``locked``: whether Landlock is in force.
+    """
 
-    True with Landlock in force, False on a kernel without it.
+    def __init__(self, roots: Sequence[int], left: Sequence[int], read_only: Sequence[int]) -> None:
+        self.read_only = read_only
+        self.locked = landlock.restrict(
+            {**dict.fromkeys([*read_only, *left], landlock.READ_FOLDER), **dict.fromkeys(roots, _ALL_IN_ROOT)}
+        )
+        self._roots = deque(roots)
+        self._left = deque(left)
+
+    def advance(self) -> int:
+        """Go on to the next directory, which is the root from now on.
+
+        A descriptor of the one before: it can be looked at as those in ``read_only``, but not be written to any more.
+        Raises OSError, IndexError when there is no other.
+        """
+        os.fchdir(self._roots[1])
+        os.chroot(".")
+        # Nothing else holds the mount that can be written to.
+        os.close(self._roots.popleft())
+        return self._left.popleft()
+
+
+def confine(
+    roots: Sequence[str], capabilities: Iterable[int], limits: Mapping[int, int], read_only: Sequence[str] = ()
+) -> Confined:
+    """Make the first of ``roots`` this process' root and working directory and leave it only ``capabilities``.
+
+    It can ``advance`` to the others, one after the other. Each is the root of a mount of its own, and what is
+    ``read_only`` is in mounts that are: none is attached anywhere, so that no path leads from them to the host's files
+    (open_tree(2), Linux 5.2; mount_setattr(2), 5.12). It opens no device in them and can gain no privileges by
+    executing anything. Where the kernel has Landlock it can open files in ``roots`` alone, read the directories that
+    are ``read_only``, and mount nothing. ``limits``: resource limits (``resource.RLIMIT_…``) to set, soft and hard;
+    none is raised.
 
     The process must be single-threaded. What is open stays open. Raises OSError when the kernel refuses.
     """
     last = _last_capability()  # before /proc is out of reach
-    libc.unshare(CLONE_NEWNS)
-    libc.mount("", "/", "", libc.MS_REC | libc.MS_PRIVATE, "")
-    flags = libc.MS_NODEV | libc.MS_NOSUID | libc.MS_NOEXEC
-    libc.mount(root, root, "", libc.MS_BIND, "")
-    libc.mount("", root, "", libc.MS_BIND | libc.MS_REMOUNT | flags, "")
-    os.chdir(root)
+    below = list(_read_only([*read_only, *roots[:-1]]))
+    folders = [_mount(root, _MOUNT_FLAGS) for root in roots]
+    os.fchdir(folders[0])
     os.chroot(".")
     for number, wanted in limits.items():
         hard = resource.getrlimit(number)[1]
         least = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(number, (least, least))
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    folder = os.open("/", os.O_PATH | os.O_DIRECTORY)
-    locked = landlock.restrict({folder: _ALL_IN_ROOT, **dict.fromkeys(read_only, landlock.READ_FOLDER)})
-    os.close(folder)
-    _keep(frozenset(capabilities), last)
-    return locked
+    confined = Confined(folders, below[len(read_only) :], below[: len(read_only)])
+    _keep(frozenset(capabilities) | ({CAP_SYS_CHROOT} if len(roots) > 1 else set()), last)
+    return confined
+
+
+def _mount(folder: str, flags: int) -> int:
+    mount = libc.open_tree(folder, recursive=False)
+    libc.mount_setattr(mount, flags, recursive=False, propagation=libc.MS_PRIVATE)
+    return mount
+
+
+def _read_only(folders: Iterable[str]) -> Iterator[int]:
+    """A descriptor of each. Those that lie side by side share a mount: hundreds would take long to make and to end."""
+    mounts: dict[str, int] = {}
+    for folder in folders:
+        parent, name = os.path.split(folder)
+        if parent not in mounts:
+            mounts[parent] = _mount(parent, _MOUNT_FLAGS | libc.MOUNT_ATTR_RDONLY)
+        yield os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=mounts[parent])
+    for mount in mounts.values():
+        os.close(mount)
 
 
 @functools.cache

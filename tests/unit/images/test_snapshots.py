@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.images.unpack import archives
 
 from podyard.errors import DataLoss
+from podyard.images.making import RESTING_LIMIT
 from podyard.images.manifest import chain_ids
 from podyard.images.records import ImageRecords
 from podyard.images.snapshots import Snapshots
@@ -41,9 +44,20 @@ async def snapshots(tmp_path: Path) -> AsyncIterator[Snapshots]:
     database.close()
 
 
-async def unpack(snapshots: Snapshots, folder: Path, position: int, diff_id: str = "") -> bool:
+async def unpack(snapshots: Snapshots, folder: Path, position: int, diff_id: str = "", small: int = 0) -> bool:
     blob, diff_id = folder / f"blob{position}", diff_id or DIFF_IDS[position]
-    return await snapshots.unpack(blob, TAR, CHAIN[: position + 1], diff_id)
+    return await snapshots.unpack(blob, TAR, CHAIN[: position + 1], diff_id, small)
+
+
+def workers(snapshots: Snapshots) -> int:
+    """How many are at work, or rest between two layers."""
+    nursery = snapshots.workers._nursery
+    return nursery.workers if nursery is not None else 0
+
+
+def folders(tmp_path: Path) -> list[str]:
+    """The names of the layers' directories."""
+    return sorted(path.name for path in (tmp_path / "images/l").iterdir())
 
 
 @pytest.mark.host
@@ -92,3 +106,104 @@ async def test_what_is_left_out_of_a_layer_is_logged(
     [message] = caplog.messages
     assert diff_id in message
     assert "attribute 'user.mark': Operation not permitted, first for 'a'" in message
+
+
+@pytest.mark.host
+async def test_small_layers_are_unpacked_by_one_worker(snapshots: Snapshots, tmp_path: Path) -> None:
+    for position in range(2):
+        assert await unpack(snapshots, tmp_path, position, small=3 - position)
+        assert (workers(snapshots), snapshots.strays()) == (1, [])
+    # A place is kept for the third.
+    assert folders(tmp_path) == ["0", "1", "2", "3"]
+    assert await unpack(snapshots, tmp_path, 2, small=1)
+    snapshots.release(CHAIN)
+    while workers(snapshots):
+        await asyncio.sleep(0.01)
+    modes = [(path / "d").stat().st_mode & 0o777 for path in snapshots.lower_dirs(CHAIN)]
+    assert modes == [0o711] * 3
+
+
+@pytest.mark.host
+async def test_small_layers_that_are_begun_together_share_a_worker(
+    snapshots: Snapshots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+    start = snapshots.workers.start
+
+    def count(*asked: Any) -> Any:
+        started.append(asked)
+        return start(*asked)
+
+    monkeypatch.setattr(snapshots.workers, "start", count)
+    (tmp_path / "blob0").unlink()
+    os.mkfifo(tmp_path / "blob0")
+    tasks = []
+    for position in range(3):
+        tasks.append(asyncio.create_task(unpack(snapshots, tmp_path, position, small=3 - position)))
+        await snapshots.begun(CHAIN[position])
+    await asyncio.to_thread((tmp_path / "blob0").write_bytes, LAYERS[0])
+    assert await asyncio.gather(*tasks) == [True, True, True]
+    assert len(started) == 1
+    assert snapshots.strays() == []
+    assert all((path / "d").stat().st_mode & 0o777 == 0o711 for path in snapshots.lower_dirs(CHAIN))
+
+
+@pytest.mark.host
+async def test_a_worker_that_no_layer_needs_any_more_ends(snapshots: Snapshots, tmp_path: Path) -> None:
+    assert await unpack(snapshots, tmp_path, 0, small=3)
+    snapshots.release(CHAIN)
+    assert folders(tmp_path) == ["0", "1"]
+    while workers(snapshots):
+        await asyncio.sleep(0.01)
+    # The image is pulled again, and this time all of it comes.
+    for position in (1, 2):
+        assert await unpack(snapshots, tmp_path, position, small=3 - position)
+    snapshots.release(CHAIN)
+    assert all(chain_id in snapshots for chain_id in CHAIN)
+    assert len(folders(tmp_path)) == 4
+
+
+@pytest.mark.host
+async def test_small_layers_on_one_that_fails_come_to_nothing(snapshots: Snapshots, tmp_path: Path) -> None:
+    assert await unpack(snapshots, tmp_path, 0, small=3)
+    wrong = asyncio.create_task(unpack(snapshots, tmp_path, 1, DIFF_IDS[0], small=2))
+    await snapshots.begun(CHAIN[1])
+    top = asyncio.create_task(unpack(snapshots, tmp_path, 2, small=1))
+    with pytest.raises(DataLoss):
+        await wrong
+    assert not await top
+    assert (folders(tmp_path), workers(snapshots)) == (["0", "1"], 0)
+    for position in (1, 2):
+        assert await unpack(snapshots, tmp_path, position, small=3 - position)
+
+
+@pytest.mark.host
+async def test_a_killed_worker_fails_no_layer_that_it_had_not_begun(snapshots: Snapshots, tmp_path: Path) -> None:
+    assert await unpack(snapshots, tmp_path, 0, small=3)
+    nursery = snapshots.workers._nursery
+    assert nursery is not None
+    pid = nursery._process.pid
+    [folder] = snapshots.lower_dirs(CHAIN[:1])
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if Path(f"/proc/{child}/root").samefile(folder):
+            os.kill(int(child), signal.SIGKILL)
+    while workers(snapshots):
+        await asyncio.sleep(0.01)
+    for position in (1, 2):
+        assert await unpack(snapshots, tmp_path, position, small=3 - position)
+    snapshots.release(CHAIN)
+    assert len(folders(tmp_path)) == 4
+
+
+@pytest.mark.host
+async def test_few_workers_wait_for_more_layers(snapshots: Snapshots, tmp_path: Path) -> None:
+    for number in range(RESTING_LIMIT + 2):
+        layer = archives.file(b"%d" % number) + archives.END
+        (tmp_path / "one").write_bytes(layer)
+        diff_id = archives.digest(layer)
+        assert await snapshots.unpack(tmp_path / "one", TAR, chain_ids([diff_id]), diff_id, 2)
+    while workers(snapshots) > RESTING_LIMIT:
+        await asyncio.sleep(0.01)
+    assert workers(snapshots) == RESTING_LIMIT
+    assert len(folders(tmp_path)) == 1 + RESTING_LIMIT + 2 + RESTING_LIMIT
+    assert snapshots.strays() == []

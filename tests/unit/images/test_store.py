@@ -212,6 +212,7 @@ KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from podyard.images import records, snapshots, store
+from podyard.images.unpack import Stack
 from podyard.images.config import ImagesConfig
 from podyard.images.content import ContentStore
 from podyard.state.database import Database
@@ -238,7 +239,7 @@ def killing(owner, name):
     setattr(owner, name, call)
 
 killing(*{
-    "unpack": (snapshots, "unpack_layer"),
+    "unpack": (Stack, "unpack"),
     "sync": (snapshots.Snapshots, "sync"),
     "snapshot": (records.ImageRecords, "save_snapshot"),
     "documents": (ContentStore, "add"),

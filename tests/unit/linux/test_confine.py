@@ -12,15 +12,16 @@ import pytest
 
 pytestmark = pytest.mark.host
 
-PROGRAM = """
+CONFINED = """
 import errno, json, os, resource, socket, sys
 from podyard.linux import confine, libc
-root, other = sys.argv[1:]
-below = os.open(other, os.O_PATH | os.O_DIRECTORY)
+*roots, other = sys.argv[1:]
 kept = open(os.path.join(other, "kept"), "rb", buffering=0)
 confine.isolate()
-locked = confine.confine(root, (confine.CAP_DAC_OVERRIDE, confine.CAP_MKNOD, confine.CAP_SYS_ADMIN), {
-    resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 40}, read_only=[below])
+capabilities = (confine.CAP_CHOWN, confine.CAP_DAC_OVERRIDE, confine.CAP_MKNOD, confine.CAP_SYS_ADMIN)
+confined = confine.confine(roots, capabilities, {
+    resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 40}, read_only=[other])
+[below] = confined.read_only
 
 def attempt(action):
     try:
@@ -29,6 +30,9 @@ def attempt(action):
         return errno.errorcode[error.errno]
 
 write = os.O_WRONLY | os.O_CREAT
+"""
+
+ONE = """
 os.mkdir("/a"), os.mkdir("/b")
 os.close(os.open("/a/file", write))
 os.mknod("/null", 0o020666, os.makedev(1, 3))
@@ -41,25 +45,73 @@ seen = {
     "reading below": attempt(lambda: os.open("kept", os.O_RDONLY, dir_fd=below)),
     "writing below": attempt(lambda: os.open("new", write, dir_fd=below)),
     "out of below": attempt(lambda: os.open("../escaped", write, dir_fd=below)),
+    "chown below": attempt(lambda: os.chown("kept", 5, 5, dir_fd=below)),
+    "seeing the host's files from below": attempt(lambda: os.stat("../../../../../../../../etc/passwd", dir_fd=below)),
     "chroot": attempt(lambda: os.chroot("/a")),
-    "chown": attempt(lambda: os.chown("/a", 5, 5)),
+    "chmod": attempt(lambda: os.chmod("kept", 0o777, dir_fd=below)),
     "mount": attempt(lambda: libc.mount("none", "/a", "tmpfs", 0, "")),
     "interfaces": attempt(lambda: [name for _, name in socket.if_nameindex()]),
 }
-print(json.dumps([locked, seen]))
+print(json.dumps([confined.locked, seen]))
+"""
+
+SEVERAL = """
+os.mkdir("/a")
+os.close(os.open("/a/file", write))
+held = [os.open("/", os.O_PATH | os.O_DIRECTORY), os.open("/a/file", os.O_WRONLY)]
+for held_one in held:
+    os.close(held_one)
+before = confined.advance()
+os.mkdir("/b")
+seen = {
+    "the root": attempt(lambda: os.listdir("/")),
+    "the first by ..": attempt(lambda: os.listdir("/../../..")),
+    "seeing the first": attempt(lambda: os.stat("a/file", dir_fd=before).st_size),
+    "listing the first": attempt(lambda: os.listdir(os.open("a", os.O_RDONLY, dir_fd=before))),
+    "writing to the first": attempt(lambda: os.open("a/file", os.O_WRONLY, dir_fd=before)),
+    "a new file in the first": attempt(lambda: os.open("a/new", write, dir_fd=before)),
+    "removing from the first": attempt(lambda: os.unlink("a/file", dir_fd=before)),
+    "chmod in the first": attempt(lambda: os.chmod("a/file", 0o4777, dir_fd=before)),
+    "chown in the first": attempt(lambda: os.chown("a/file", 5, 5, dir_fd=before)),
+    "times in the first": attempt(lambda: os.utime("a/file", (0, 0), dir_fd=before)),
+    "a link to the first": attempt(lambda: os.link("a/file", "/b/link", src_dir_fd=before)),
+    "the host's files": attempt(lambda: os.stat("../../../../../../../../etc/passwd", dir_fd=before)),
+}
+# What CAP_SYS_CHROOT makes possible: a working directory that is outside of the root.
+os.fchdir(before)
+seen["the host's files from outside of the root"] = attempt(lambda: os.stat("../../../../../../../etc/passwd"))
+os.fchdir(below)
+seen["the first's by its neighbour"] = attempt(lambda: os.chmod("../root/a/file", 0o4777))
+confined.advance()
+seen["the third"] = attempt(lambda: os.listdir("/"))
+print(json.dumps([confined.locked, seen]))
 """
 
 
-@pytest.mark.alone
-def test_a_confined_process_reaches_its_root_and_nothing_else(tmp_path: Path) -> None:
-    root, other = tmp_path / "root", tmp_path / "other"
-    root.mkdir()
-    other.mkdir()
-    (other / "kept").write_text("kept")
+def run(program: str, *folders: Path) -> tuple[bool, dict[str, str]]:
+    """Whether Landlock was there, and what the program saw."""
     before = Path("/proc/self/mountinfo").read_text()
-    ran = subprocess.run([sys.executable, "-c", PROGRAM, root, other], capture_output=True, text=True, timeout=60)
+    argv = [sys.executable, "-c", CONFINED + program, *folders]
+    ran = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stderr) == (0, "")
+    assert Path("/proc/self/mountinfo").read_text() == before
     locked, seen = json.loads(ran.stdout)
+    return locked, seen
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    """Three to be the root, and another."""
+    made = [tmp_path / name for name in ("root", "second", "third", "other")]
+    for folder in made:
+        folder.mkdir()
+    (made[-1] / "kept").write_text("kept")
+    return made
+
+
+@pytest.mark.alone
+def test_a_confined_process_reaches_its_root_and_nothing_else(tmp_path: Path, folders: list[Path]) -> None:
+    locked, seen = run(ONE, folders[0], folders[-1])
     expected = {
         "link across folders": "None",
         "what was open": "b'kept'",
@@ -67,16 +119,39 @@ def test_a_confined_process_reaches_its_root_and_nothing_else(tmp_path: Path) ->
         "a device": "EACCES",
         "listing below": "['kept']",
         "reading below": "EACCES",
-        "writing below": "EACCES",
-        "out of below": "EACCES",
+        "writing below": "EROFS",
+        "out of below": "EROFS",
+        "chown below": "EROFS",
+        "chmod": "EROFS",
+        "seeing the host's files from below": "ENOENT",
         "chroot": "EPERM",
-        "chown": "EPERM",
         "mount": "EPERM",
         "interfaces": "['lo']",
     }
     if not locked:
-        for name in ("reading below", "writing below", "out of below", "mount"):
-            del expected[name], seen[name]
+        # It is attached to no namespace's tree.
+        expected |= {"reading below": seen["reading below"], "mount": "EINVAL"}
     assert seen == expected
-    assert Path("/proc/self/mountinfo").read_text() == before
-    assert sorted(os.listdir(tmp_path)) == ["other", "root"]  # noqa: PTH208
+    assert sorted(os.listdir(tmp_path)) == ["other", "root", "second", "third"]  # noqa: PTH208
+
+
+@pytest.mark.alone
+def test_a_confined_process_has_one_root_at_a_time(folders: list[Path]) -> None:
+    _, seen = run(SEVERAL, *folders)
+    assert seen == {
+        "the root": "['b']",
+        "the first by ..": "['b']",
+        "seeing the first": "0",
+        "listing the first": "['file']",
+        "writing to the first": "EROFS",
+        "a new file in the first": "EROFS",
+        "removing from the first": "EROFS",
+        "chmod in the first": "EROFS",
+        "chown in the first": "EROFS",
+        "times in the first": "EROFS",
+        "a link to the first": "EXDEV",
+        "the host's files": "ENOENT",
+        "the host's files from outside of the root": "ENOENT",
+        "the first's by its neighbour": "EROFS",
+        "the third": "[]",
+    }

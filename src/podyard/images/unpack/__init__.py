@@ -1,6 +1,7 @@
 """Layers of images unpacked by a worker process, as overlayfs layers. Layers are hostile input.
 
 layer.py     the daemon's side: unpacks a layer, checks an unpacked one, packs it again
+stack.py     layers on top of each other, unpacked by one worker
 running.py   runs a worker: follows its progress, kills it
 workers.py   starts workers through the nursery
 nursery.py   the main program that forks workers, since starting an interpreter for each layer takes too long
@@ -27,9 +28,10 @@ from podyard.images.unpack.limits import Limits, UnpackResult
 
 if TYPE_CHECKING:
     from podyard.images.unpack.layer import check_layer, pack_layer, unpack_layer
+    from podyard.images.unpack.stack import Stack
     from podyard.images.unpack.workers import Workers
 
-__all__ = ["Limits", "UnpackResult", "Workers", "check_layer", "pack_layer", "unpack_layer"]
+__all__ = ["Limits", "Stack", "UnpackResult", "Workers", "check_layer", "pack_layer", "unpack_layer"]
 
 
 def __getattr__(name: str) -> Any:
@@ -38,6 +40,10 @@ def __getattr__(name: str) -> Any:
         from podyard.images.unpack import layer
 
         return getattr(layer, name)
+    if name == "Stack":
+        from podyard.images.unpack.stack import Stack
+
+        return Stack
     if name == "Workers":
         from podyard.images.unpack.workers import Workers
 

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from podyard import errors
 from podyard.images.unpack.limits import STALL, Limits, UnpackResult
 from podyard.images.unpack.running import run_worker
+from podyard.images.unpack.stack import Stack
 from podyard.images.unpack.workers import Workers
-
-_DIFF_ID = re.compile(r"sha256:[0-9a-f]{64}")
-_MEDIA_TYPES = re.compile(
-    r"application/vnd\.(oci\.image\.layer\.(nondistributable\.)?v1\.tar(\+gzip|\+zstd)?"
-    r"|docker\.image\.rootfs\.(foreign\.)?diff\.tar(\.gzip|\.zstd)?)"
-)
 
 
 async def unpack_layer(
@@ -47,31 +41,17 @@ async def unpack_layer(
     full disk or a limit, Unimplemented for another media type or compression, DeadlineExceeded without progress for
     ``limits.stall`` seconds, Internal when the worker fails.
     """
-    limits = limits or Limits()
-    check_media_type(media_type)
-    if not _DIFF_ID.fullmatch(diff_id):
-        raise errors.InvalidArgument(
-            f"the layer's diff id {diff_id!r} is not of the form sha256:<64 hexadecimal digits>"
-        )
-    request = {
-        "blob": str(blob),
-        "target": str(target),
-        "diff_id": diff_id,
-        "limits": limits._asdict(),
-        "lower": [str(path) for path in lower],
-        "record": str(record or ""),
-    }
-    subject = f"the unpack worker for {blob}"
-    result = await run_worker(
-        "worker", request, subject, stall=limits.stall, workers=workers, below=below, on_progress=on_progress
+    stack = Stack([target], limits=limits, workers=workers)
+    return await stack.unpack(
+        stack.claim(),
+        blob,
+        media_type,
+        diff_id=diff_id,
+        lower=lower,
+        record=record,
+        below=below,
+        on_progress=on_progress,
     )
-    return UnpackResult(**{**result, "left_out": tuple(result["left_out"])})
-
-
-def check_media_type(media_type: str) -> None:
-    """Raise Unimplemented for what is no layer of a file system."""
-    if not _MEDIA_TYPES.fullmatch(media_type):
-        raise errors.Unimplemented(f"layers of the media type {media_type!r} cannot be unpacked")
 
 
 async def check_layer(

@@ -42,7 +42,10 @@ def main() -> None:
         while True:
             if not waiting:
                 _fork(waiting, channel)
-            message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_LIMIT, 3)
+            try:
+                message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_LIMIT, 3)
+            except ConnectionResetError:
+                return  # the daemon has ended before it has read all answers
             if not message:
                 return
             order = json.loads(message)

@@ -52,7 +52,7 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         raise Internal(f"cannot open {error.filename}: {error.strerror}") from error
     record = Record(file)
-    confine_to(request["tree"], (), (confine.CAP_DAC_OVERRIDE, confine.CAP_SYS_ADMIN))
+    confine_to([request["tree"]], (), (confine.CAP_DAC_OVERRIDE, confine.CAP_SYS_ADMIN))
     packer = _Packer(output)
     problem = packer.pack(record)
     if record.lost:

@@ -25,6 +25,8 @@ from podyard.errors import DataLoss
 from podyard.images.unpack.below import HOSTS_OWN
 
 MAGIC = b"podyard layer record 1\n"
+OPENED = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+"""How a record is opened that is to be written."""
 
 _BYTES = struct.Struct("<cI")
 _STRETCH = struct.Struct("<cHQQ")

@@ -6,9 +6,10 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -36,8 +37,12 @@ class Running(Protocol):
     stdout: IO[bytes] | None
     stderr: IO[bytes] | None
 
-    def admit(self) -> None:
-        """End its standard input, which tells it that the layers below are whole."""
+    def tell(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+        """Send it something that it may be waiting for, if it still runs."""
+        ...
+
+    def hang_up(self) -> None:
+        """It will be told nothing more."""
         ...
 
     def kill(self) -> None:
@@ -52,25 +57,34 @@ class Running(Protocol):
 class Forked:
     """A worker that the nursery has forked.
 
-    ``pipes``: our ends of its standard input, output and error. ``reap`` gives the exit code of a pid that has ended.
+    ``orders``: our end of its standard input; ``pipes``: those of its standard output and error. ``reap`` gives the
+    exit code of a pid that has ended.
     """
 
     def __init__(
         self,
         pid: int,
         pidfd: int,
-        pipes: tuple[IO[bytes] | None, IO[bytes] | None, IO[bytes] | None],
+        orders: socket.socket | None,
+        pipes: tuple[IO[bytes] | None, IO[bytes] | None],
         reap: Callable[[int], Awaitable[int]],
     ) -> None:
-        self._stdin, self.stdout, self.stderr = pipes
+        self.stdout, self.stderr = pipes
+        self._orders = orders
         self._pid = pid
         self._pidfd = pidfd
         self._reap = reap
 
-    def admit(self) -> None:
-        """End its standard input."""
-        if self._stdin is not None:
-            self._stdin.close()
+    def tell(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+        """Send it a message."""
+        assert self._orders is not None
+        with suppress(OSError):
+            socket.send_fds(self._orders, [json.dumps(message).encode()], descriptors)
+
+    def hang_up(self) -> None:
+        """Close its standard input."""
+        if self._orders is not None:
+            self._orders.close()
 
     def kill(self) -> None:
         """SIGKILL, if it still runs."""
@@ -89,7 +103,7 @@ class Forked:
 
 
 class Direct:
-    """A worker with an interpreter of its own."""
+    """A worker with an interpreter of its own, which can be told nothing: its standard input is /dev/null."""
 
     def __init__(self, program: str, request: Mapping[str, Any]) -> None:
         """Raises Internal when it cannot be started."""
@@ -99,8 +113,11 @@ class Direct:
         self.stdout: IO[bytes] | None = self._process.stdout
         self.stderr: IO[bytes] | None = self._process.stderr
 
-    def admit(self) -> None:
-        """Its standard input is /dev/null."""
+    def tell(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+        """Not possible."""
+
+    def hang_up(self) -> None:
+        """Nothing to be done."""
 
     def kill(self) -> None:
         """SIGKILL, if it still runs."""
@@ -112,68 +129,54 @@ class Direct:
         return self._process.wait()
 
 
-async def run_worker(
-    program: str,
-    request: Mapping[str, Any],
-    subject: str,
-    *,
-    stall: float,
-    workers: Workers | None,
-    below: asyncio.Future[bool] | None = None,
-    on_progress: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
-    """Run a worker ("worker", "packer") with a request; its result. Cancelling kills it.
+class Session:
+    """A worker ("worker", "packer") at work. It writes lines of JSON: ``{"read": N}`` for progress, then one with
+    ``"result": {…}`` or ``"error": [STATUS, TEXT]``.
 
-    The worker writes lines of JSON: ``{"read": N}`` for progress, then one with ``"result": {…}`` or ``"error":
-    [STATUS, TEXT]``. ``subject`` names it in errors. ``workers``: who starts it; None for an interpreter of its own.
-    ``below``: the worker looks at the layers below once this is True, and is killed when it is False.
-
-    Raises what the worker reports, DeadlineExceeded without a line for ``stall`` seconds, Internal when it ends without
-    a result.
+    ``workers``: who has started it; None for an interpreter of its own. ``leave`` or ``end`` it in any case.
     """
-    worker: Running = Direct(program, request) if workers is None else await workers.start(program, request)
-    ending = asyncio.ensure_future(worker.code())
-    finished = False
 
-    def admit(whole: asyncio.Future[bool]) -> None:
-        if (whole.cancelled() or not whole.result()) and not ending.done():
-            worker.kill()
-        worker.admit()
+    def __init__(self, worker: Running, workers: Workers | None) -> None:
+        self._worker = worker
+        self._workers = workers
+        self._ending = asyncio.ensure_future(worker.code())
+        self._output: asyncio.StreamReader | None = None
+        self._closing = ExitStack()
+        self._over = False
 
-    if below is None:
-        worker.admit()
-    else:
-        below.add_done_callback(admit)
-    try:
-        result = await _follow(worker, ending, subject, stall=stall, on_progress=on_progress)
-        finished = True
-    finally:
-        if below is not None:
-            below.remove_done_callback(admit)
-        worker.admit()
-        if not finished or workers is None:
-            await _end(worker, ending, subject)
-    if workers is not None:
-        # The result is the last thing that a worker does: nobody needs to wait until it has left.
-        _close(worker)
-        workers.retire(ending)
-    return result
+    @classmethod
+    async def start(cls, program: str, request: Mapping[str, Any], workers: Workers | None) -> Session:
+        """Start it. Raises Internal when it cannot be started."""
+        return cls(Direct(program, request) if workers is None else await workers.start(program, request), workers)
 
+    @property
+    def ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._ending.done()
 
-async def _follow(
-    worker: Running,
-    ending: asyncio.Future[int],
-    subject: str,
-    *,
-    stall: float,
-    on_progress: Callable[[int], None] | None,
-) -> dict[str, Any]:
-    with ExitStack() as until_read:
-        output = await _reader(worker.stdout, until_read)
+    def tell(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Send it something that it waits for."""
+        self._worker.tell(message, descriptors)
+
+    def kill(self) -> None:
+        """SIGKILL, if it still runs."""
+        if not self._ending.done():
+            self._worker.kill()
+
+    async def result(
+        self, subject: str, stall: float, on_progress: Callable[[int], None] | None = None
+    ) -> dict[str, Any]:
+        """Its next result. ``subject`` names it in errors.
+
+        Raises what the worker reports, DeadlineExceeded without a line for ``stall`` seconds, Internal when it ends
+        without a result.
+        """
         try:
+            if self._output is None:
+                self._output = await _reader(self._worker.stdout, self._closing)
             while True:
                 async with asyncio.timeout(stall):
-                    line = await output.readline()
+                    line = await self._output.readline()
                 if not line:
                     break
                 message = json.loads(line)
@@ -186,13 +189,57 @@ async def _follow(
                     result: dict[str, Any] = message["result"]
                     return result
             async with asyncio.timeout(stall):
-                code = await asyncio.shield(ending)
-            last = _complaint(worker.stderr).strip().rpartition("\n")[2]
+                code = await asyncio.shield(self._ending)
+            last = _complaint(self._worker.stderr).strip().rpartition("\n")[2]
         except TimeoutError:
             raise errors.DeadlineExceeded(
                 f"{subject} made no progress for {stall:g} s; is the disk overloaded or gone?"
             ) from None
-    raise errors.Internal(f"{subject} ended with exit code {code}: {last or 'it said nothing'}")
+        raise errors.Internal(f"{subject} ended with exit code {code}: {last or 'it said nothing'}")
+
+    def leave(self) -> None:
+        """It has given its last result, and nobody needs to wait until it is gone: ``workers`` see to its end."""
+        assert self._workers is not None
+        if not self._over:
+            self._close()
+            self._workers.retire(self._ending)
+
+    async def end(self, subject: str) -> None:
+        """See to it that it runs no more. Raises Internal when it cannot be killed."""
+        self.kill()
+        try:
+            async with asyncio.timeout(_END_LIMIT):
+                await asyncio.shield(self._ending)
+        except TimeoutError:
+            raise errors.Internal(f"{subject} cannot be killed: the disk does not answer") from None
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self._over = True
+        self._closing.close()
+        self._worker.hang_up()
+        # Those that were not reached, when the caller went away very early.
+        for pipe in (self._worker.stdout, self._worker.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+async def run_worker(
+    program: str, request: Mapping[str, Any], subject: str, *, stall: float, workers: Workers | None
+) -> dict[str, Any]:
+    """Run a worker that has one result. Cancelling kills it. Raises as ``Session.result``."""
+    session = await Session.start(program, request, workers)
+    try:
+        result = await session.result(subject, stall)
+    except BaseException:
+        await session.end(subject)
+        raise
+    if workers is None:
+        await session.end(subject)
+    else:
+        session.leave()
+    return result
 
 
 def _complaint(pipe: IO[bytes] | None) -> str:
@@ -209,23 +256,3 @@ async def _reader(pipe: Any, closing: ExitStack) -> asyncio.StreamReader:
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
     closing.callback(transport.close)
     return reader
-
-
-async def _end(worker: Running, ending: asyncio.Future[int], subject: str) -> None:
-    """See a worker's end, and make it."""
-    if not ending.done():
-        worker.kill()
-    try:
-        async with asyncio.timeout(_END_LIMIT):
-            await asyncio.shield(ending)
-    except TimeoutError:
-        raise errors.Internal(f"{subject} cannot be killed: the disk does not answer") from None
-    finally:
-        # Those that were not reached, when the caller went away very early.
-        _close(worker)
-
-
-def _close(worker: Running) -> None:
-    for pipe in (worker.stdout, worker.stderr):
-        if pipe is not None:
-            pipe.close()

@@ -37,7 +37,7 @@ class Workers:
         self._leaving: set[asyncio.Future[int]] = set()
 
     async def start(self, program: str, request: Mapping[str, Any]) -> Forked:
-        """Start a worker ("worker", "packer") with its request; ``reap`` it in any case. ``admit`` ends its input.
+        """Start a worker ("worker", "packer") with its request; ask for its ``code`` and ``hang_up`` in any case.
 
         Raises Internal when it cannot be started.
         """
@@ -125,12 +125,15 @@ class _Nursery:
 
     async def start(self, order: Mapping[str, Any]) -> Forked:
         """A new worker."""
-        (theirs, gate), (output, out), (complaints, err) = os.pipe(), os.pipe(), os.pipe()
-        asked = asyncio.ensure_future(self._ask(order, (theirs, out, err)))
+        orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        orders.setblocking(False)
+        (output, out), (complaints, err) = os.pipe(), os.pipe()
+        asked = asyncio.ensure_future(self._ask(order, (theirs.fileno(), out, err)))
         try:
             answer, (pidfd,) = await asyncio.shield(asked)
         except BaseException:
-            for descriptor in (gate, output, complaints):
+            orders.close()
+            for descriptor in (output, complaints):
                 os.close(descriptor)
             # It may still come to be, and must not write any more when the asker goes on.
             abandoned = asyncio.ensure_future(self._abandon(asked))
@@ -138,11 +141,12 @@ class _Nursery:
             await asyncio.shield(abandoned)
             raise
         finally:
-            for descriptor in (theirs, out, err):
+            theirs.close()
+            for descriptor in (out, err):
                 os.close(descriptor)
         self.workers += 1
-        pipes = os.fdopen(gate, "wb", 0), os.fdopen(output, "rb", 0), os.fdopen(complaints, "rb", 0)
-        return Forked(answer["pid"], pidfd, pipes, self._reap)
+        pipes = os.fdopen(output, "rb", 0), os.fdopen(complaints, "rb", 0)
+        return Forked(answer["pid"], pidfd, orders, pipes, self._reap)
 
     def close(self) -> None:
         """End it."""
@@ -198,6 +202,6 @@ class _Nursery:
         except Internal:
             return 0  # there is none
         self.workers += 1
-        forked = Forked(answer["pid"], pidfd, (None, None, None), self._reap)
+        forked = Forked(answer["pid"], pidfd, None, (None, None), self._reap)
         forked.kill()
         return await forked.code()
