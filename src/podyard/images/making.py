@@ -25,7 +25,7 @@ class Making:
 
 
 class Makings:
-    """All of them, by chain id. Directories are made in ``folder``; their names are numbers from ``first`` upwards."""
+    """All of them, by chain id. Their directories are made in ``folder`` and have numbers for names."""
 
     def __init__(self, folder: Path, workers: Workers) -> None:
         self.next = 1
