@@ -16,6 +16,7 @@ import msgspec
 
 from podyard.errors import ConfigError
 from podyard.images.config import ImagesConfig
+from podyard.linux import mounts
 from podyard.network.config import NetworkConfig
 from podyard.stats.config import StatsConfig
 from podyard.streaming.config import StreamingConfig
@@ -133,6 +134,10 @@ def _check(values: Mapping[str, Any], source: str) -> Config:
     for path in (config.root, config.run, config.listen, config.image_listen):
         if path is not None and not path.is_absolute():
             raise ConfigError(f"{source}: {path} must be an absolute path")
+    if not mounts.fits_overlay(config.root):
+        raise ConfigError(
+            f"{source}: the root {config.root} has a comma, colon or backslash, which overlayfs cannot take"
+        )
     port = config.metrics_listen.rpartition(":")[2]
     if config.metrics_listen and not (_ADDRESS.fullmatch(config.metrics_listen) and int(port) <= 65535):
         raise ConfigError(f"{source}: metrics_listen is {config.metrics_listen!r}, which should be like 127.0.0.1:9470")

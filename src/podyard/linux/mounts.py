@@ -27,7 +27,7 @@ def mount_overlay(lower: Sequence[Path], upper: Path, work: Path, target: Path) 
     Raises InvalidArgument when the layers' paths do not fit mount(2)'s page, OSError when the kernel refuses.
     """
     for path in (*lower, upper, work):
-        if any(char in str(path) for char in ",:\\"):
+        if not fits_overlay(path):
             raise InvalidArgument(f"overlayfs cannot take {path}: its name has a comma, colon or backslash")
     options = f"lowerdir={':'.join(map(str, lower))},upperdir={upper},workdir={work}"
     if len(os.fsencode(options)) > OPTIONS_LIMIT:
@@ -36,6 +36,11 @@ def mount_overlay(lower: Sequence[Path], upper: Path, work: Path, target: Path) 
             "takes: use an image with fewer layers, or a shorter root directory"
         )
     libc.mount("overlay", str(target), "overlay", 0, options)
+
+
+def fits_overlay(path: Path) -> bool:
+    """Whether an overlay's options can name a path: there are separators in them, and what escapes these."""
+    return not any(char in str(path) for char in ",:\\")
 
 
 def mount_tmpfs(target: Path, options: str, flags: int = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC) -> None:

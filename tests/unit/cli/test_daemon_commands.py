@@ -68,6 +68,12 @@ def test_a_socket_of_images_that_cannot_be_is_refused(socket: str, why: str) -> 
         configuration.load(overrides={"listen": "/a.sock", "image_listen": socket})
 
 
+@pytest.mark.parametrize("root", ["/with,comma", "/with:colon", "/with\\backslash"])
+def test_a_root_that_no_container_could_have_its_layers_in_is_refused(root: str) -> None:
+    with pytest.raises(ConfigError, match="which overlayfs cannot take"):
+        configuration.load(overrides={"root": root})
+
+
 def test_reset_without_yes_says_what_it_would_remove(bare: Podyard, tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
