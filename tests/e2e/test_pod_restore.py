@@ -14,6 +14,7 @@ from tests.support.servers import Podyard
 
 from podyard.cri import api
 from podyard.errors import (
+    AlreadyExists,
     DataLoss,
     FailedPrecondition,
     InvalidArgument,
@@ -74,6 +75,29 @@ async def test_what_does_not_fit_the_checkpoint_is_refused(kit: Kit, images: Ima
     with pytest.raises(DataLoss, match="no manifest"):
         await ours.restore(ours.request(output))
     assert [one.id for one in await kit.client.runtime.list_pod_sandbox()] == before
+
+
+async def test_the_same_request_gives_the_same_sandbox_until_that_is_stopped(kit: Kit, output: Path) -> None:
+    ours = counting_pod(kit)
+    await ours.start()
+    await ours.checkpoint(output)
+    request = ours.request(output)
+    restored = await ours.restore(request)
+    assert await ours.restore(request) == restored
+    await kit.client.runtime.stop_pod_sandbox(restored.pod_sandbox_id)
+    with pytest.raises(AlreadyExists, match="remove it first"):
+        await ours.restore(request)
+    await kit.client.runtime.remove_pod_sandbox(restored.pod_sandbox_id)
+    assert (await ours.restore(request)).pod_sandbox_id != restored.pod_sandbox_id
+
+
+async def test_a_sandbox_of_another_configuration_that_has_the_name_is_in_the_way(kit: Kit, output: Path) -> None:
+    ours = counting_pod(kit)
+    await ours.start()
+    await ours.checkpoint(output)
+    with pytest.raises(AlreadyExists, match=f"pod sandbox {ours.id[:12]} has the name .* another configuration"):
+        await ours.restore(ours.request(output, kit.configs[ours.id]))
+    assert {one.id for one in await kit.client.runtime.list_containers()} == set(ours.ids)
 
 
 async def test_a_part_that_is_missing_undoes_all_of_the_restore(kit: Kit, saver: Podyard, output: Path) -> None:
