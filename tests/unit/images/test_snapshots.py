@@ -187,7 +187,8 @@ async def test_a_killed_worker_fails_no_layer_that_it_had_not_begun(snapshots: S
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         if Path(f"/proc/{child}/root").samefile(folder):
             os.kill(int(child), signal.SIGKILL)
-    while workers(snapshots):
+    [stack] = snapshots._making._stacks.values()
+    while not stack.over:
         await asyncio.sleep(0.01)
     for position in (1, 2):
         assert await unpack(snapshots, tmp_path, position, small=3 - position)
