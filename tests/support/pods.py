@@ -159,3 +159,7 @@ async def kit_on(server: Server, image: str) -> AsyncIterator[Kit]:
 
 def security(**fields: object) -> api.LinuxContainerConfig:
     return api.LinuxContainerConfig(security_context=api.LinuxContainerSecurityContext(**fields))  # type: ignore[arg-type]
+
+
+def limits(**resources: int) -> api.LinuxContainerConfig:
+    return api.LinuxContainerConfig(resources=api.LinuxContainerResources(**resources))  # type: ignore[arg-type]

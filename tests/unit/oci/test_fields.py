@@ -21,6 +21,7 @@ WHOLE = {"Int64Value", "WindowsPodSandboxConfig", "WindowsContainerConfig"}
 
 SANDBOX = "e2e/test_sandbox.py"
 CONTAINER = "e2e/test_container.py"
+CONTAINER_FIELDS = "e2e/test_container_fields.py"
 FIELDS = "e2e/test_fields.py"
 VOLUMES = "e2e/test_volume_fields.py"
 HANDLERS = "e2e/test_handlers.py"
@@ -83,7 +84,7 @@ POD = {
     "linux.security_context.run_as_user": INFRA_USER,
     "linux.security_context.readonly_rootfs": INFRA,
     "linux.security_context.supplemental_groups": INFRA_USER,
-    "linux.security_context.privileged": f"{CONTAINER}::test_a_privileged_container_needs_a_privileged_sandbox",
+    "linux.security_context.privileged": f"{CONTAINER_FIELDS}::test_a_privileged_container_needs_a_privileged_sandbox",
     "linux.security_context.seccomp_profile_path": INFRA,
     "linux.security_context.run_as_group": INFRA_USER,
     "linux.security_context.seccomp.profile_type": INFRA,
@@ -99,11 +100,11 @@ POD = {
 
 SECURITY = "linux.security_context"
 IMAGE_SPEC = f"{HANDLERS}::test_the_images_specification_comes_back"
-USERS = f"{CONTAINER}::test_users_and_groups"
-CAPABILITIES = f"{CONTAINER}::test_capabilities"
+USERS = f"{CONTAINER_FIELDS}::test_users_and_groups"
+CAPABILITIES = f"{CONTAINER_FIELDS}::test_capabilities"
 APPARMOR = f"{FIELDS}::test_an_apparmor_profile_that_the_host_has_not"
-NODE_SECCOMP = f"{CONTAINER}::test_a_seccomp_profile_of_the_node"
-PROCESS = f"{CONTAINER}::test_environment_directory_and_arguments"
+NODE_SECCOMP = f"{CONTAINER_FIELDS}::test_a_seccomp_profile_of_the_node"
+PROCESS = f"{CONTAINER_FIELDS}::test_environment_directory_and_arguments"
 LABELS = f"{FIELDS}::test_a_label_that_this_host_cannot_give"
 OWN_MAPPINGS = f"{VOLUMES}::test_a_volume_with_mappings_of_its_own"
 
@@ -120,9 +121,9 @@ CONTAINERS = {
     "working_dir": PROCESS,
     "envs.key": PROCESS,
     "envs.value": PROCESS,
-    "mounts.container_path": f"{CONTAINER}::test_mounts",
-    "mounts.host_path": f"{CONTAINER}::test_mounts",
-    "mounts.readonly": f"{CONTAINER}::test_mounts",
+    "mounts.container_path": f"{CONTAINER_FIELDS}::test_mounts",
+    "mounts.host_path": f"{CONTAINER_FIELDS}::test_mounts",
+    "mounts.readonly": f"{CONTAINER_FIELDS}::test_mounts",
     "mounts.selinux_relabel": LABELS,
     "mounts.propagation": f"{VOLUMES}::test_mounts_made_later",
     **below("mounts.uidMappings", MAPPING_FIELDS, OWN_MAPPINGS),
@@ -135,9 +136,9 @@ CONTAINERS = {
     "mounts.image.image_ref": f"{FIELDS}::test_another_image_than_the_one_that_is_meant",
     "mounts.image_sub_path": f"{VOLUMES}::test_a_directory_of_an_image_as_a_volume",
     "mounts.mount_options": f"{VOLUMES}::test_mount_options",
-    "devices.container_path": f"{CONTAINER}::test_devices",
+    "devices.container_path": f"{CONTAINER_FIELDS}::test_devices",
     "devices.host_path": f"{FIELDS}::test_a_device_whose_host_path_is_a_link",
-    "devices.permissions": f"{CONTAINER}::test_devices",
+    "devices.permissions": f"{CONTAINER_FIELDS}::test_devices",
     "labels": f"{CONTAINER}::test_a_container_from_create_to_remove",
     "annotations": f"{CONTAINER}::test_a_container_from_create_to_remove",
     "log_path": f"{FIELDS}::test_a_log_outside_its_directory",
@@ -145,7 +146,7 @@ CONTAINERS = {
     "stdin_once": "unit/oci/test_containers.py::test_standard_input",
     "tty": "e2e/test_exec_and_logs.py::test_a_terminal_writes_to_stdout_alone",
     **below("linux.resources", LIMIT_FIELDS, LIMITS),
-    "linux.resources.memory_limit_in_bytes": f"{CONTAINER}::test_limits_reach_the_cgroup",
+    "linux.resources.memory_limit_in_bytes": f"{CONTAINER_FIELDS}::test_limits_reach_the_cgroup",
     "linux.resources.oom_score_adj": f"{PLACES}::test_oom_score_adj",
     "linux.resources.cpuset_cpus": f"{PLACES}::test_processors_of_a_container",
     "linux.resources.cpuset_mems": f"{PLACES}::test_processors_of_a_container",
@@ -153,7 +154,7 @@ CONTAINERS = {
     f"{SECURITY}.capabilities.add_capabilities": CAPABILITIES,
     f"{SECURITY}.capabilities.drop_capabilities": CAPABILITIES,
     f"{SECURITY}.capabilities.add_ambient_capabilities": f"{FIELDS}::test_ambient_capabilities",
-    f"{SECURITY}.privileged": f"{CONTAINER}::test_privileged",
+    f"{SECURITY}.privileged": f"{CONTAINER_FIELDS}::test_privileged",
     f"{SECURITY}.namespace_options.network": f"{SANDBOX}::test_host_namespaces",
     f"{SECURITY}.namespace_options.pid": f"{SANDBOX}::test_a_shared_pid_namespace",
     f"{SECURITY}.namespace_options.ipc": f"{SANDBOX}::test_host_namespaces",
@@ -174,15 +175,15 @@ CONTAINERS = {
     **below(f"{SECURITY}.selinux_options", LABEL_FIELDS, "unit/oci/test_lsm.py::test_the_selinux_label_has_defaults"),
     f"{SECURITY}.run_as_user": USERS,
     f"{SECURITY}.run_as_username": USERS,
-    f"{SECURITY}.readonly_rootfs": f"{CONTAINER}::test_a_read_only_root",
+    f"{SECURITY}.readonly_rootfs": f"{CONTAINER_FIELDS}::test_a_read_only_root",
     f"{SECURITY}.supplemental_groups": USERS,
     f"{SECURITY}.apparmor_profile": APPARMOR,
     f"{SECURITY}.seccomp_profile_path": f"{FIELDS}::test_the_deprecated_name_of_a_seccomp_profile",
-    f"{SECURITY}.no_new_privs": f"{CONTAINER}::test_no_new_privileges",
-    f"{SECURITY}.run_as_group": f"{CONTAINER}::test_a_group_without_a_user_is_refused",
-    f"{SECURITY}.masked_paths": f"{CONTAINER}::test_masked_and_read_only_paths",
+    f"{SECURITY}.no_new_privs": f"{CONTAINER_FIELDS}::test_no_new_privileges",
+    f"{SECURITY}.run_as_group": f"{CONTAINER_FIELDS}::test_a_group_without_a_user_is_refused",
+    f"{SECURITY}.masked_paths": f"{CONTAINER_FIELDS}::test_masked_and_read_only_paths",
     f"{SECURITY}.readonly_paths": f"{FIELDS}::test_a_read_only_path_of_the_request",
-    f"{SECURITY}.seccomp.profile_type": f"{CONTAINER}::test_seccomp",
+    f"{SECURITY}.seccomp.profile_type": f"{CONTAINER_FIELDS}::test_seccomp",
     f"{SECURITY}.seccomp.localhost_ref": NODE_SECCOMP,
     f"{SECURITY}.apparmor.profile_type": "e2e/test_apparmor.py::test_the_default_profile",
     f"{SECURITY}.apparmor.localhost_ref": APPARMOR,
