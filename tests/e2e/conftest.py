@@ -79,6 +79,14 @@ async def ours(podyard: Podyard, images: Images) -> AsyncIterator[Kit]:
 
 
 @pytest.fixture
+def own(tmp_path: Path) -> Iterator[Podyard]:
+    """A podyard of the test's own."""
+    server = Podyard(tmp_path / "own")
+    with running(server):
+        yield server
+
+
+@pytest.fixture
 def environment(server: Server) -> dict[str, str]:
     """For commands that are to talk to the runtime."""
     return {**os.environ, "PODYARD_RUNTIME_ENDPOINT": server.endpoint}

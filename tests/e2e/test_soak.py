@@ -11,16 +11,14 @@ import os
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
 from tests.support.host import snapshot
 from tests.support.images import Images
 from tests.support.node import Node
 from tests.support.patience import PATIENCE
-from tests.support.servers import Podyard, running
+from tests.support.servers import Podyard
 
 from podyard.client import Client
 from podyard.cri import api
@@ -53,14 +51,6 @@ spec:
     command: [sh, -c, "echo started >> /starts/{life}.main; {then}"]
     volumeMounts: [{{name: starts, mountPath: /starts}}]
 """
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Podyard]:
-    """A podyard of the test's own."""
-    server = Podyard(tmp_path / "own")
-    with running(server):
-        yield server
 
 
 class Pods:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from tests.support.images import Images
 from tests.support.patience import PATIENCE
-from tests.support.pods import WAIT_LIMIT, Kit
+from tests.support.pods import WAIT_LIMIT, Kit, kit_on
 from tests.support.servers import SYSTEMD, Podyard
 
 from podyard.client import Client
@@ -208,36 +208,27 @@ async def test_oom_killed_is_reported_though_the_scope_goes_with_its_process(kit
     assert {(status.exit_code, status.reason) for status in ended} == {(137, "OOMKilled")}
 
 
-async def test_oom_killed_is_reported_of_what_was_killed_while_podyard_was_down(tmp_path: Path, images: Images) -> None:
-    server = Podyard(tmp_path / "own")
-    await asyncio.to_thread(server.start)
-    try:
-        async with await Client.connect(server.endpoint) as client:
-            await client.images.pull_image(images.busybox)
-            kit = Kit(client, server.folder / "tests", images.busybox, server.name)
-            sandbox_id = await kit.sandbox()
-            limits = api.LinuxContainerConfig(resources=api.LinuxContainerResources(memory_limit_in_bytes=16 << 20))
-            wait = "while [ ! -e /dev/shm/go ]; do sleep 0.1; done"
-            eat = ["sh", "-c", f"{wait}; exec dd if=/dev/zero of=/dev/null bs=64M count=1"]
-            ids = [await kit.start(sandbox_id, eat, linux=limits) for _ in range(2)]
-            other = await kit.start(sandbox_id, ["sh", "-c", f"{wait}; exit 4"])
-            scopes = [scope_of(await cgroup_of(kit, container_id)) for container_id in (*ids, other)]
-            server.kill()
-            (server.run / "sandboxes" / sandbox_id / "shm" / "go").touch()
-            for scope in scopes:
-                await gone(cgroups.ROOT / scope.lstrip("/"))
-            server.spawn()
-            await server.ready()
-            ended = [await kit.ended(container_id) for container_id in (*ids, other)]
-            assert [(status.exit_code, status.reason) for status in ended] == [
-                (137, "OOMKilled"),
-                (137, "OOMKilled"),
-                (4, "Error"),
-            ]
-            await kit.close()
-    finally:
-        await asyncio.to_thread(server.stop)
-        await asyncio.to_thread(server.reset)
+async def test_oom_killed_is_reported_of_what_was_killed_while_podyard_was_down(own: Podyard, images: Images) -> None:
+    async with kit_on(own, images.busybox) as kit:
+        sandbox_id = await kit.sandbox()
+        limits = api.LinuxContainerConfig(resources=api.LinuxContainerResources(memory_limit_in_bytes=16 << 20))
+        wait = "while [ ! -e /dev/shm/go ]; do sleep 0.1; done"
+        eat = ["sh", "-c", f"{wait}; exec dd if=/dev/zero of=/dev/null bs=64M count=1"]
+        ids = [await kit.start(sandbox_id, eat, linux=limits) for _ in range(2)]
+        other = await kit.start(sandbox_id, ["sh", "-c", f"{wait}; exit 4"])
+        scopes = [scope_of(await cgroup_of(kit, container_id)) for container_id in (*ids, other)]
+        own.kill()
+        (own.run / "sandboxes" / sandbox_id / "shm" / "go").touch()
+        for scope in scopes:
+            await gone(cgroups.ROOT / scope.lstrip("/"))
+        own.spawn()
+        await own.ready()
+        ended = [await kit.ended(container_id) for container_id in (*ids, other)]
+        assert [(status.exit_code, status.reason) for status in ended] == [
+            (137, "OOMKilled"),
+            (137, "OOMKilled"),
+            (4, "Error"),
+        ]
 
 
 @pytest.fixture

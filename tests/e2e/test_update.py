@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.support.images import Images
 from tests.support.patience import PATIENCE
-from tests.support.pods import Kit
+from tests.support.pods import Kit, kit_on
 from tests.support.servers import Podyard
 
 from podyard.client import Client
@@ -264,25 +264,16 @@ async def test_a_clients_own_cgroup_is_left_to_it(own_kit: Kit) -> None:
         cgroups.remove(parent)
 
 
-async def test_changed_limits_survive_a_restart(tmp_path: Path, images: Images) -> None:
-    server = Podyard(tmp_path / "own")
-    await asyncio.to_thread(server.start)
-    try:
-        async with await Client.connect(server.endpoint) as client:
-            await client.images.pull_image(images.busybox)
-            kit = Kit(client, server.folder / "tests", images.busybox, server.name)
-            sandbox_id = await kit.sandbox()
-            container_id = await kit.start(sandbox_id, ["sleep", "1000"])
-            await client.runtime.update_container_resources(container_id, Limits(memory_limit_in_bytes=64 * MIB))
-            before = await kit.status(container_id)
-            server.kill()
-            server.spawn()
-            await server.ready()
-            assert await kit.status(container_id) == before
-            with pytest.raises(PodyardError):
-                await client.runtime.update_container_resources(container_id, Limits(cpu_period=1))
-            assert before.resources.linux.memory_limit_in_bytes == 64 * MIB
-            await kit.close()
-    finally:
-        await asyncio.to_thread(server.stop)
-        await asyncio.to_thread(server.reset)
+async def test_changed_limits_survive_a_restart(own: Podyard, images: Images) -> None:
+    async with kit_on(own, images.busybox) as kit:
+        sandbox_id = await kit.sandbox()
+        container_id = await kit.start(sandbox_id, ["sleep", "1000"])
+        await kit.client.runtime.update_container_resources(container_id, Limits(memory_limit_in_bytes=64 * MIB))
+        before = await kit.status(container_id)
+        own.kill()
+        own.spawn()
+        await own.ready()
+        assert await kit.status(container_id) == before
+        with pytest.raises(PodyardError):
+            await kit.client.runtime.update_container_resources(container_id, Limits(cpu_period=1))
+        assert before.resources.linux.memory_limit_in_bytes == 64 * MIB
