@@ -24,6 +24,7 @@ CAP_SETFCAP = 31
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _MOUNT_FLAGS = libc.MOUNT_ATTR_NOSUID | libc.MOUNT_ATTR_NODEV | libc.MOUNT_ATTR_NOEXEC
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _CAPABILITY_VERSION_3 = 0x20080522
 _ALL_IN_ROOT = (
     landlock.READ_FILE
@@ -106,8 +107,12 @@ def confine(
 
 def _mount(folder: str, flags: int) -> int:
     mount = libc.open_tree(folder, recursive=False)
-    libc.mount_setattr(mount, flags, recursive=False, propagation=libc.MS_PRIVATE)
-    return mount
+    try:
+        libc.mount_setattr(mount, flags, recursive=False, propagation=libc.MS_PRIVATE)
+        return os.open(".", _FOLDER, dir_fd=mount)
+    finally:
+        # With its first descriptor a mount leaves even the namespace that it was made in: none can change its flags.
+        os.close(mount)
 
 
 def _read_only(folders: Iterable[str]) -> Iterator[int]:
@@ -117,7 +122,7 @@ def _read_only(folders: Iterable[str]) -> Iterator[int]:
         parent, name = os.path.split(folder)
         if parent not in mounts:
             mounts[parent] = _mount(parent, _MOUNT_FLAGS | libc.MOUNT_ATTR_RDONLY)
-        yield os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=mounts[parent])
+        yield os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=mounts[parent])
     for mount in mounts.values():
         os.close(mount)
 

@@ -49,6 +49,11 @@ seen = {
     "seeing the host's files from below": attempt(lambda: os.stat("../../../../../../../../etc/passwd", dir_fd=below)),
     "chroot": attempt(lambda: os.chroot("/a")),
     "chmod": attempt(lambda: os.chmod("kept", 0o777, dir_fd=below)),
+    "changing its mount": attempt(lambda: libc.mount_setattr(
+        os.open("/", os.O_PATH), 0, recursive=False, propagation=libc.MS_PRIVATE)),
+    "changing the mount below": attempt(lambda: libc.mount_setattr(
+        os.open("..", os.O_PATH, dir_fd=below), 0, recursive=False, propagation=libc.MS_PRIVATE)),
+    "a copy of its mount": attempt(lambda: libc.open_tree("/", recursive=False)),
     "mount": attempt(lambda: libc.mount("none", "/a", "tmpfs", 0, "")),
     "interfaces": attempt(lambda: [name for _, name in socket.if_nameindex()]),
 }
@@ -125,6 +130,10 @@ def test_a_confined_process_reaches_its_root_and_nothing_else(tmp_path: Path, fo
         "chmod": "EROFS",
         "seeing the host's files from below": "ENOENT",
         "chroot": "EPERM",
+        # They could be made to let it open devices, and to let it write.
+        "changing its mount": "EINVAL",
+        "changing the mount below": "EINVAL",
+        "a copy of its mount": "EINVAL",
         "mount": "EPERM",
         "interfaces": "['lo']",
     }
