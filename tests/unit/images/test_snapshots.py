@@ -94,6 +94,17 @@ async def test_what_stands_on_a_layer_that_fails_can_be_unpacked_again(snapshots
     assert all(chain_id in snapshots for chain_id in CHAIN)
 
 
+async def test_a_layer_on_one_that_stands_on_nothing_waits_for_its_end(snapshots: Snapshots, tmp_path: Path) -> None:
+    # The lowest has failed, and the second is about to: whoever asked again and again would keep it from that.
+    second = snapshots._making.begin(CHAIN[1], None, 0)
+    top = asyncio.create_task(unpack(snapshots, tmp_path, 2))
+    await asyncio.wait([top], timeout=0.1)
+    assert not top.done()
+    snapshots._making.end(second, whole=False)
+    assert not await top
+    second.tree.rmdir()
+
+
 @pytest.mark.host
 async def test_what_is_left_out_of_a_layer_is_logged(
     snapshots: Snapshots, tmp_path: Path, caplog: pytest.LogCaptureFixture
