@@ -16,7 +16,6 @@ CAP_CHOWN = 0
 CAP_DAC_OVERRIDE = 1
 CAP_FOWNER = 3
 CAP_FSETID = 4
-CAP_SYS_CHROOT = 18
 CAP_SYS_ADMIN = 21
 CAP_MKNOD = 27
 CAP_SETFCAP = 31
@@ -50,7 +49,7 @@ def isolate() -> None:
 
 
 class Confined:
-    """What a confined process has. Its root and working directory is the first of the directories that it was given.
+    """What a confined process has. Its working directory is the first of the directories that it was given.
 
     ``read_only``: descriptors of those that it may look at. ``locked``: whether Landlock is in force.
     """
@@ -64,13 +63,12 @@ class Confined:
         self._left = deque(left)
 
     def advance(self) -> int:
-        """Go on to the next directory, which is the root from now on.
+        """Go on to the next directory, which is the working directory from now on.
 
         A descriptor of the one before: it can be looked at as those in ``read_only``, but not be written to any more.
         Raises OSError, IndexError when there is no other.
         """
         os.fchdir(self._roots[1])
-        os.chroot(".")
         # Nothing else holds the mount that can be written to.
         os.close(self._roots.popleft())
         return self._left.popleft()
@@ -79,29 +77,33 @@ class Confined:
 def confine(
     roots: Sequence[str], capabilities: Iterable[int], limits: Mapping[int, int], read_only: Sequence[str] = ()
 ) -> Confined:
-    """Make the first of ``roots`` this process' root and working directory and leave it only ``capabilities``.
+    """Make the first of ``roots`` this process' working directory and root and leave it only ``capabilities``.
 
-    It can ``advance`` to the others, one after the other. Each is the root of a mount of its own, and what is
-    ``read_only`` is in mounts that are: none is attached anywhere, so that no path leads from them to the host's files
-    (open_tree(2), Linux 5.2; mount_setattr(2), 5.12). It opens no device in them and can gain no privileges by
-    executing anything. Where the kernel has Landlock it can open files in ``roots`` alone, read the directories that
-    are ``read_only``, and mount nothing. ``limits``: resource limits (``resource.RLIMIT_…``) to set, soft and hard;
-    none is raised.
+    It can ``advance`` to the others, one after the other; then its root is the first all the time, read-only. Each is
+    the root of a mount of its own, and what is ``read_only`` is in mounts that are: none is attached anywhere, so that
+    no path leads from them to the host's files (open_tree(2), Linux 5.2; mount_setattr(2), 5.12). It opens no device in
+    them and can gain no privileges by executing anything. Where the kernel has Landlock it can open files in ``roots``
+    alone, read the directories that are ``read_only``, and mount nothing. ``limits``: resource limits
+    (``resource.RLIMIT_…``) to set, soft and hard; none is raised.
+
+    Not for ``capabilities``: CAP_SYS_CHROOT. It is still in the host's mount namespace, and setns(2) into that, which
+    takes it, would make the host's root its own.
 
     The process must be single-threaded. What is open stays open. Raises OSError when the kernel refuses.
     """
     last = _last_capability()  # before /proc is out of reach
     below = list(_read_only([*read_only, *roots[:-1]]))
     folders = [_mount(root, _MOUNT_FLAGS) for root in roots]
-    os.fchdir(folders[0])
+    os.fchdir(below[len(read_only)] if len(roots) > 1 else folders[0])
     os.chroot(".")
+    os.fchdir(folders[0])
     for number, wanted in limits.items():
         hard = resource.getrlimit(number)[1]
         least = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(number, (least, least))
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1)
     confined = Confined(folders, below[len(read_only) :], below[: len(read_only)])
-    _keep(frozenset(capabilities) | ({CAP_SYS_CHROOT} if len(roots) > 1 else set()), last)
+    _keep(frozenset(capabilities), last)
     return confined
 
 
