@@ -80,8 +80,8 @@ class Makings:
         known = [self._stacks[chain_id] for chain_id in chain_ids if chain_id in self._stacks]
         self._give_up(lambda stack: stack in known and stack.resting)
 
-    def close(self) -> None:
-        """Let go of all workers."""
+    def let_go(self) -> None:
+        """No worker gets more layers than it has."""
         self._give_up(lambda _: True)
 
     def names(self) -> set[str]:

@@ -80,7 +80,7 @@ class Snapshots:
 
     async def close(self) -> None:
         """End the workers."""
-        self._making.close()
+        self._making.let_go()
         await self.settled()
         await self.workers.close()
 
@@ -140,6 +140,9 @@ class Snapshots:
                 await asyncio.wait([failing.whole])
             return False
         below = begun[0] if begun else None
+        if chain[-1] in self._known:
+            # It will be replaced: workers that have it below them would go on to look at the old one.
+            self._making.let_go()
         making = self._making.begin(chain[-1], chain[-2] if len(chain) > 1 else None, small)
         tree, listing = making.tree, self._records_folder / making.tree.name
         try:

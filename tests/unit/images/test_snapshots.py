@@ -22,11 +22,11 @@ from podyard.state.database import Database
 TAR = "application/vnd.oci.image.layer.v1.tar"
 
 LAYERS = [
-    archives.folder(b"d", mode=0o711) + archives.file(b"d/0") + archives.END,
+    archives.folder(b"d", mode=0o711) + archives.file(b"d/0") + archives.folder(b"e", mode=0o711) + archives.END,
     archives.file(b"d/1") + archives.END,
-    archives.file(b"d/2") + archives.END,
+    archives.file(b"d/2") + archives.file(b"e/2") + archives.END,
 ]
-"""Only the lowest has the directory."""
+"""Only the lowest has the directories."""
 DIFF_IDS = [archives.digest(layer) for layer in LAYERS]
 CHAIN = chain_ids(DIFF_IDS)
 
@@ -219,3 +219,22 @@ async def test_few_workers_wait_for_more_layers(snapshots: Snapshots, tmp_path: 
     assert workers(snapshots) == RESTING_LIMIT
     assert len(folders(tmp_path)) == 1 + RESTING_LIMIT + 2 + RESTING_LIMIT
     assert snapshots.strays() == []
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("there", [1, 2])
+async def test_layers_stand_on_the_one_that_has_replaced_a_damaged_one(
+    snapshots: Snapshots, tmp_path: Path, there: int
+) -> None:
+    # A worker waits for what stands on the damaged one.
+    for position in range(there):
+        assert await unpack(snapshots, tmp_path, position, small=3 - position)
+    with snapshots.suspected(CHAIN[:1], frozenset):
+        # Of another image, whose next layer is large.
+        assert await unpack(snapshots, tmp_path, 0, small=1)
+    for position in range(there, 3):
+        assert await unpack(snapshots, tmp_path, position, small=3 - position)
+    modes = [(path / "d").stat().st_mode & 0o777 for path in snapshots.lower_dirs(CHAIN)]
+    assert modes == [0o711] * 3
+    assert (snapshots.lower_dirs(CHAIN)[0] / "e").stat().st_mode & 0o777 == 0o711
+    assert len(folders(tmp_path)) == 4
