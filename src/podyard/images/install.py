@@ -103,13 +103,13 @@ class Installer:
     async def _unpack(self, blob: Path, image: _Install, position: int, progress: LayerProgress) -> None:
         """Unpack one layer while the one below may still be at it.
 
-        Who gets to unpack has begun after the layer below: so the lowest of those that wait for each other never waits.
+        Who gets to unpack has begun after those below: so the lowest of those that wait for each other never waits.
         """
         layer, chain, small = image.layers[position], image.chain[: position + 1], image.small(position)
         whole = False
         while not whole:
-            if len(chain) > 1:
-                await self._snapshots.begun(chain[-2])
+            # Not only the one right below: on a damaged disk that may be here without those that it stands on.
+            await self._snapshots.begun(chain[:-1])
             async with self._unpacking:
                 progress.state = "unpacking"
                 try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,9 +41,10 @@ class Makings:
         """A layer that is being unpacked."""
         return self._making.get(chain_id)
 
-    async def begun(self, chain_id: str, here: Callable[[], bool]) -> None:
-        """Wait until the unpacking of a layer has begun, or it is ``here``."""
-        while not (chain_id in self._making or here()):
+    async def begun(self, chain: Sequence[str], here: Callable[[str], bool]) -> None:
+        """Wait until the unpacking of each layer of ``chain`` has begun, or it is ``here``."""
+        # The topmost first: mostly it comes last.
+        while not all(chain_id in self._making or here(chain_id) for chain_id in reversed(chain)):
             await self._begun.wait()
 
     def begin(self, chain_id: str, below: str | None, small: int) -> Making:

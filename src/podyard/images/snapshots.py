@@ -115,9 +115,9 @@ class Snapshots:
         """The directories for an overlay, the topmost first; an empty one for an image without layers."""
         return [self.tree(self._known[chain_id]) for chain_id in reversed(chain_ids)] or [self._empty]
 
-    async def begun(self, chain_id: str) -> None:
-        """Wait until a layer is here, or its unpacking has begun."""
-        await self._making.begun(chain_id, lambda: chain_id in self)
+    async def begun(self, chain: Sequence[str]) -> None:
+        """Wait until each layer of ``chain`` is here, or its unpacking has begun."""
+        await self._making.begun(chain, self.__contains__)
 
     def release(self, chain_ids: Collection[str]) -> None:
         """All layers of an image have come to be, or the others will not: no worker needs to wait for more of them."""

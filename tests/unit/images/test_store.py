@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from tests.support import registry
+from tests.support.faulty import Proxy
 from tests.unit.images.conftest import MakeStore, Pushed, left
 
 from podyard.errors import InvalidArgument, NotFound, ResourceExhausted
-from podyard.images.layout import LayoutWriter, WrittenManifest, file
+from podyard.images.layout import LayoutWriter, WrittenManifest, directory, file
 from podyard.images.store import ImageStore
 from podyard.linux import mounts
 from podyard.state.database import Database
@@ -198,6 +200,35 @@ async def test_an_image_that_lost_a_part_is_forgotten(
     store = await make_store()
     assert (store.images(), left(store.folder)) == ([], set())
     assert await store.load(layout.folder) == [image]
+
+
+async def test_a_layer_waits_for_all_below_that_a_damaged_disk_has_lost(
+    proxy: Proxy, upstream: str, layout: LayoutWriter, make_store: MakeStore
+) -> None:
+    layers = [layout.add_layer({f"d{number}": directory()}) for number in range(3)]
+    for name, count in (("two", 2), ("three", 3)):
+        registry.push(upstream, layout, layout.add_image(layers[:count]), f"lost/{name}", "1")
+    store = await make_store()
+    two = await store.pull(f"{upstream}/lost/two:1")
+    lowest = store.lower_dirs(two)[-1]
+    await store.close()
+    shutil.rmtree(lowest)
+    # A container keeps the other layer.
+    store = await make_store(in_use=lambda: {two.id})
+    topmost = asyncio.Event()
+
+    async def come_last(_: web.Request, answer: web.Response) -> web.StreamResponse:
+        await topmost.wait()
+        return answer
+
+    async def come_first(_: web.Request, answer: web.Response) -> web.StreamResponse:
+        asyncio.get_running_loop().call_later(0.2, topmost.set)
+        return answer
+
+    proxy.fault(layers[0].digest, come_last)
+    proxy.fault(layers[2].digest, come_first)
+    three = await store.pull(f"{proxy.address}/lost/three:1")
+    assert [os.listdir(folder) for folder in store.lower_dirs(three)] == [["d2"], ["d1"], ["d0"]]  # noqa: PTH208
 
 
 async def test_an_image_without_layers_has_an_empty_directory_below(layout: LayoutWriter, store: ImageStore) -> None:
