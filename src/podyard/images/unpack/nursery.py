@@ -41,7 +41,7 @@ def main() -> None:
         waiting: deque[_Waiting] = deque()
         while True:
             if not waiting:
-                _fork(waiting, channel)
+                _fork(waiting, channel, ())
             try:
                 message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_LIMIT, 3)
             except ConnectionResetError:
@@ -60,15 +60,20 @@ def main() -> None:
 
 
 class _Waiting:
-    """A worker that has nothing to do yet. ``others``: sockets of the nursery's, which are none of its business."""
+    """A worker that has nothing to do yet.
 
-    def __init__(self, others: Sequence[socket.socket]) -> None:
+    ``others``, ``descriptors``: what the nursery has open and is none of its business.
+    """
+
+    def __init__(self, others: Sequence[socket.socket], descriptors: Sequence[int]) -> None:
         self.socket, orders = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
             for other in (self.socket, *others):
                 other.close()
+            for descriptor in descriptors:
+                os.close(descriptor)
             _be(orders, parent)
         orders.close()
 
@@ -88,10 +93,10 @@ class _Waiting:
         os.close(pidfd)
 
 
-def _fork(waiting: deque[_Waiting], channel: socket.socket) -> None:
+def _fork(waiting: deque[_Waiting], channel: socket.socket, descriptors: Sequence[int]) -> None:
     # Together: after a fork each page is copied when it is first written to, which is more work than the fork.
     for _ in range(AHEAD):
-        waiting.append(_Waiting([channel, *(other.socket for other in waiting)]))
+        waiting.append(_Waiting([channel, *(other.socket for other in waiting)], descriptors))
 
 
 def _ready(waiting: deque[_Waiting], channel: socket.socket, message: bytes, descriptors: Sequence[int]) -> _Waiting:
@@ -102,7 +107,7 @@ def _ready(waiting: deque[_Waiting], channel: socket.socket, message: bytes, des
             worker.begin(message, descriptors)
         except BrokenPipeError:
             if not waiting:
-                _fork(waiting, channel)
+                _fork(waiting, channel, descriptors)
         else:
             return worker
 

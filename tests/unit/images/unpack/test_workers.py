@@ -187,11 +187,19 @@ async def test_waiting_workers_that_were_killed_are_replaced(tmp_path: Path, arc
             assert one.ended(20)
     await unpack(tmp_path, "b", digest(archive), workers)
     assert (tmp_path / "b/f").stat().st_size == 1000
+    await cannot_reach_others(workers)
 
 
 async def test_a_waiting_worker_cannot_reach_the_others(tmp_path: Path, archive: bytes, workers: Workers) -> None:
     await unpack(tmp_path, "a", digest(archive), workers)
-    for pid in await waiting(workers):
+    await cannot_reach_others(workers)
+
+
+async def cannot_reach_others(workers: Workers) -> None:
+    """Each waiting worker has one socket: where it had another's descriptors, nobody would see that one end."""
+    pids = await waiting(workers)
+    assert pids
+    for pid in pids:
         opened = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
         assert len([target for target in opened if target.startswith("socket:")]) == 1
 
