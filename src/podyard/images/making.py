@@ -69,7 +69,9 @@ class Makings:
 
     def end(self, making: Making, *, whole: bool) -> None:
         """A layer is whole, or it has come to nothing, and with it those of its stack that are on top of it."""
-        self._making.pop(making.chain_id, None)
+        if self._making.get(making.chain_id) is making:
+            del self._making[making.chain_id]
+        # Else it was begun again before this one, which was cancelled, had come to its end.
         making.whole.set_result(whole)
         if not whole:
             self._give_up(lambda stack: stack is making.stack)

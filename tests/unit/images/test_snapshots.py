@@ -238,3 +238,24 @@ async def test_layers_stand_on_the_one_that_has_replaced_a_damaged_one(
     assert modes == [0o711] * 3
     assert (snapshots.lower_dirs(CHAIN)[0] / "e").stat().st_mode & 0o777 == 0o711
     assert len(folders(tmp_path)) == 4
+
+
+@pytest.mark.host
+async def test_a_layer_that_is_begun_again_while_the_first_try_ends_is_in_the_making(
+    snapshots: Snapshots, tmp_path: Path
+) -> None:
+    (tmp_path / "blob0").unlink()
+    os.mkfifo(tmp_path / "blob0")
+    first = asyncio.create_task(unpack(snapshots, tmp_path, 0))
+    await snapshots.begun(CHAIN[:1])
+    while not workers(snapshots):
+        await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.sleep(0)
+    second = asyncio.create_task(unpack(snapshots, tmp_path, 0))
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert snapshots.strays() == []
+    await snapshots.begun(CHAIN[:1])
+    await asyncio.to_thread((tmp_path / "blob0").write_bytes, LAYERS[0])
+    assert await second
