@@ -35,7 +35,7 @@ class Makings:
         self._making: dict[str, Making] = {}
         # By the chain id of the topmost layer that they have begun: what is on top of that can join.
         self._stacks: dict[str, Stack] = {}
-        self._begun = asyncio.Event()  # the next beginning
+        self._begun = asyncio.Event()
 
     def get(self, chain_id: str) -> Making | None:
         """A layer that is being unpacked."""
@@ -46,6 +46,11 @@ class Makings:
         # The topmost first: mostly it comes last.
         while not all(chain_id in self._making or here(chain_id) for chain_id in reversed(chain)):
             await self._begun.wait()
+
+    def look_again(self) -> None:
+        """Who waits in ``begun`` should: a layer has begun, or it is here without that."""
+        self._begun.set()
+        self._begun = asyncio.Event()
 
     def begin(self, chain_id: str, below: str | None, small: int) -> Making:
         """A new one: ``unpack`` it in its stack at once, and ``end`` it. Raises OSError, and has left nothing then.
@@ -63,8 +68,7 @@ class Makings:
         if not stack.over:
             self._drop(self._stacks.pop(chain_id, None))
             self._stacks[chain_id] = stack
-        self._begun.set()
-        self._begun = asyncio.Event()
+        self.look_again()
         return making
 
     def end(self, making: Making, *, whole: bool) -> None:

@@ -212,6 +212,7 @@ class Snapshots:
             yield
         finally:
             self._suspect, self._mounted = frozenset(), frozenset
+            self._making.look_again()
 
     def forget(self, chain_ids: Collection[str]) -> list[Path]:
         """Put layers that the database has forgotten out of the way; gives what is left of them, for ``remove``."""

@@ -259,3 +259,15 @@ async def test_a_layer_that_is_begun_again_while_the_first_try_ends_is_in_the_ma
     await snapshots.begun(CHAIN[:1])
     await asyncio.to_thread((tmp_path / "blob0").write_bytes, LAYERS[0])
     assert await second
+
+
+@pytest.mark.host
+async def test_a_damaged_layer_that_is_not_replaced_is_here_again_for_those_that_wait(
+    snapshots: Snapshots, tmp_path: Path
+) -> None:
+    assert await unpack(snapshots, tmp_path, 0)
+    with snapshots.suspected(CHAIN[:1], frozenset):
+        waiting = asyncio.create_task(snapshots.begun(CHAIN[:1]))
+        done, _ = await asyncio.wait([waiting], timeout=0.05)
+        assert not done
+    await waiting
