@@ -82,6 +82,11 @@ class Makings:
         resting = [stack for stack in self._stacks.values() if stack.resting]
         self._give_up(lambda stack: stack in resting[:-RESTING_LIMIT])
 
+    async def ended(self) -> None:
+        """Wait until all that have begun by now are whole, or have come to nothing."""
+        if self._making:
+            await asyncio.wait([making.whole for making in self._making.values()])
+
     def release(self, chain_ids: Collection[str]) -> None:
         """An image is whole, or has come to nothing: no worker needs to wait for more of its layers."""
         known = [self._stacks[chain_id] for chain_id in chain_ids if chain_id in self._stacks]

@@ -182,7 +182,7 @@ class Snapshots:
         self._making.end(making, whole=True)
         if replaced is not None:
             self._suspect -= {chain[-1]}
-            await self.remove(self._put_away(replaced))
+            await self._remove_unused([self.tree(replaced), self._records_folder / str(replaced.folder)])
         return True
 
     async def sync(self, chain_ids: Collection[str]) -> None:
@@ -226,6 +226,14 @@ class Snapshots:
             await _remove(paths)
         finally:
             self._removing.difference_update(paths)
+
+    async def _remove_unused(self, paths: Sequence[Path]) -> None:
+        """Remove what the layers that are being unpacked may look at, once these are whole or have come to nothing."""
+        self._removing.update(paths)
+        try:
+            await self._making.ended()
+        finally:
+            await self.remove(paths)
 
     def strays(self) -> list[Path]:
         """Trees and records that nothing knows: they go at the next start, or with ``podyard gc``."""

@@ -271,3 +271,20 @@ async def test_a_damaged_layer_that_is_not_replaced_is_here_again_for_those_that
         done, _ = await asyncio.wait([waiting], timeout=0.05)
         assert not done
     await waiting
+
+
+@pytest.mark.host
+async def test_a_replaced_layer_stays_until_nobody_looks_at_it(snapshots: Snapshots, tmp_path: Path) -> None:
+    assert await unpack(snapshots, tmp_path, 0)
+    (tmp_path / "blob1").unlink()
+    os.mkfifo(tmp_path / "blob1")
+    upper = asyncio.create_task(unpack(snapshots, tmp_path, 1))
+    await snapshots.begun(CHAIN[:2])
+    with snapshots.suspected(CHAIN[:1], frozenset):
+        replacing = asyncio.create_task(unpack(snapshots, tmp_path, 0))
+        await asyncio.wait([replacing], timeout=0.5)
+        assert snapshots.strays() == []
+        await asyncio.to_thread((tmp_path / "blob1").write_bytes, LAYERS[1])
+        assert [await upper, await replacing] == [True, True]
+    assert [(path / "d").stat().st_mode & 0o777 for path in snapshots.lower_dirs(CHAIN[:2])] == [0o711] * 2
+    assert folders(tmp_path) == ["0", "2", "3"]
