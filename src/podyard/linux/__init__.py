@@ -11,5 +11,6 @@ orphans.py     processes that tools leave behind
 process.py     host tools run as subprocesses, watched through pidfds
 confine.py     a worker process that gives up what it does not need
 landlock.py    and may reach one directory only
+seccomp.py     and may call what reads and writes files only
 resolve.py     paths resolved inside a root, whatever the links in it say
 """

@@ -10,7 +10,7 @@ import struct
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from podyard.linux import landlock, libc
+from podyard.linux import landlock, libc, seccomp
 
 CAP_CHOWN = 0
 CAP_DAC_OVERRIDE = 1
@@ -46,6 +46,7 @@ def isolate() -> None:
     """
     libc.unshare(libc.CLONE_NEWNET | libc.CLONE_NEWIPC)
     _last_capability()
+    seccomp.program()
 
 
 class Confined:
@@ -83,15 +84,18 @@ def confine(
     the root of a mount of its own, and what is ``read_only`` is in mounts that are: none is attached anywhere, so that
     no path leads from them to the host's files (open_tree(2), Linux 5.2; mount_setattr(2), 5.12). It opens no device in
     them and can gain no privileges by executing anything. Where the kernel has Landlock it can open files in ``roots``
-    alone, read the directories that are ``read_only``, and mount nothing. ``limits``: resource limits
-    (``resource.RLIMIT_…``) to set, soft and hard; none is raised.
+    alone, read the directories that are ``read_only``, and mount nothing; with libseccomp it cannot do what acts on
+    mounts, namespaces, other processes or the host (seccomp.py). ``limits``: resource limits (``resource.RLIMIT_…``) to
+    set, soft and hard; none is raised.
 
     Not for ``capabilities``: CAP_SYS_CHROOT. It is still in the host's mount namespace, and setns(2) into that, which
     takes it, would make the host's root its own.
 
     The process must be single-threaded. What is open stays open. Raises OSError when the kernel refuses.
     """
-    last = _last_capability()  # before /proc is out of reach
+    # Before the host's files are out of reach.
+    last = _last_capability()
+    seccomp.program()
     below = list(_read_only([*read_only, *roots[:-1]]))
     folders = [_mount(root, _MOUNT_FLAGS) for root in roots]
     os.fchdir(below[len(read_only)] if len(roots) > 1 else folders[0])
@@ -104,6 +108,7 @@ def confine(
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1)
     confined = Confined(folders, below[len(read_only) :], below[: len(read_only)])
     _keep(frozenset(capabilities), last)
+    seccomp.restrict()
     return confined
 
 

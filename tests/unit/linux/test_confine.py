@@ -13,15 +13,23 @@ import pytest
 pytestmark = pytest.mark.host
 
 CONFINED = """
-import errno, json, os, resource, socket, sys
-from podyard.linux import confine, libc
-*roots, other = sys.argv[1:]
+import ctypes, errno, json, os, resource, socket, sys
+from podyard.linux import confine, landlock, libc, seccomp
+without, *roots, other = sys.argv[1:]
+if without:  # as on a host that has not got it
+    {"landlock": landlock, "seccomp": seccomp}[without].restrict = lambda *_: False
 kept = open(os.path.join(other, "kept"), "rb", buffering=0)
 confine.isolate()
 capabilities = (confine.CAP_CHOWN, confine.CAP_DAC_OVERRIDE, confine.CAP_MKNOD, confine.CAP_SYS_ADMIN)
 confined = confine.confine(roots, capabilities, {
     resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 40}, read_only=[other])
 [below] = confined.read_only
+
+def call(number, *arguments):
+    result = ctypes.CDLL(None, use_errno=True).syscall(number, *arguments)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "")
+    return result
 
 def attempt(action):
     try:
@@ -54,6 +62,8 @@ seen = {
     "changing the mount below": attempt(lambda: libc.mount_setattr(
         os.open("..", os.O_PATH, dir_fd=below), 0, recursive=False, propagation=libc.MS_PRIVATE)),
     "a copy of its mount": attempt(lambda: libc.open_tree("/", recursive=False)),
+    "a new file system": attempt(lambda: call(430, b"proc", 0)),  # fsopen(2)
+    "another process": attempt(lambda: os.pidfd_open(os.getppid())),
     "mount": attempt(lambda: libc.mount("none", "/a", "tmpfs", 0, "")),
     "interfaces": attempt(lambda: [name for _, name in socket.if_nameindex()]),
 }
@@ -97,10 +107,10 @@ print(json.dumps([confined.locked, seen]))
 """
 
 
-def run(program: str, *folders: Path) -> tuple[bool, dict[str, str]]:
+def run(program: str, without: str, *folders: Path) -> tuple[bool, dict[str, str]]:
     """Whether Landlock was there, and what the program saw."""
     before = Path("/proc/self/mountinfo").read_text()
-    argv = [sys.executable, "-c", CONFINED + program, *folders]
+    argv = [sys.executable, "-c", CONFINED + program, without, *folders]
     ran = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert Path("/proc/self/mountinfo").read_text() == before
@@ -119,8 +129,11 @@ def folders(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.alone
-def test_a_confined_process_reaches_its_root_and_nothing_else(tmp_path: Path, folders: list[Path]) -> None:
-    locked, seen = run(ONE, folders[0], folders[-1])
+@pytest.mark.parametrize("without", ["", "landlock", "seccomp"])
+def test_a_confined_process_reaches_its_root_and_nothing_else(
+    tmp_path: Path, folders: list[Path], without: str
+) -> None:
+    locked, seen = run(ONE, without, folders[0], folders[-1])
     expected = {
         "link across folders": "None",
         "what was open": "b'kept'",
@@ -135,22 +148,29 @@ def test_a_confined_process_reaches_its_root_and_nothing_else(tmp_path: Path, fo
         "seeing the host's files from below": "ENOENT",
         "chroot": "EPERM",
         # They could be made to let it open devices, and to let it write.
-        "changing its mount": "EINVAL",
-        "changing the mount below": "EINVAL",
-        "a copy of its mount": "EINVAL",
+        "changing its mount": "EPERM",
+        "changing the mount below": "EPERM",
+        "a copy of its mount": "EPERM",
+        "a new file system": "EPERM",
+        "another process": "EPERM",
         "mount": "EPERM",
-        "interfaces": "['lo']",
+        "interfaces": "EPERM",
     }
+    if without == "seccomp":
+        # They are attached to no namespace's tree.
+        expected |= dict.fromkeys(("changing its mount", "changing the mount below", "a copy of its mount"), "EINVAL")
+        expected |= {name: seen[name] for name in ("a new file system", "another process")}
+        expected |= {"interfaces": "['lo']", "mount": "EPERM" if locked else "EINVAL"}
     if not locked:
-        # It is attached to no namespace's tree.
-        expected |= {"reading below": seen["reading below"], "mount": "EINVAL"}
+        expected["reading below"] = seen["reading below"]
     assert seen == expected
     assert sorted(os.listdir(tmp_path)) == ["other", "root", "second", "third"]  # noqa: PTH208
 
 
 @pytest.mark.alone
-def test_a_confined_process_writes_to_one_directory_at_a_time(folders: list[Path]) -> None:
-    _, seen = run(SEVERAL, *folders)
+@pytest.mark.parametrize("without", ["", "landlock", "seccomp"])
+def test_a_confined_process_writes_to_one_directory_at_a_time(folders: list[Path], without: str) -> None:
+    _, seen = run(SEVERAL, without, *folders)
     assert seen == {
         "the working directory": "['b']",
         "the first by ..": "['b']",
