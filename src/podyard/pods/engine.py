@@ -94,7 +94,11 @@ class PodEngine:
                 )
             await self._remove(name, namespace, None, steps)
             launcher = await self._launcher(pod, pod.metadata.uid or str(uuid.uuid4()), steps)
-            await Start(self._client, launcher, steps, self._back_off).everything()
+            start = Start(self._client, launcher, steps, self._back_off)
+            await launcher.fetch_images()
+            await start.sandbox()
+            await self._supervisor(launcher, steps, just_wait).beside(start.init_containers(), start.sidecars)
+            await start.containers()
         return await self._view(name, namespace, launcher.sandbox_id)
 
     async def supervise(self, pod: Pod, running: RunningPod, on_event: OnEvent = ignore) -> None:
@@ -150,8 +154,9 @@ class PodEngine:
                     await launcher.adopt(found.sandbox_id)
 
                 async def work() -> None:
-                    await start.init_containers()
-                    await self._supervisor(launcher, steps, pause).watch()
+                    supervisor = self._supervisor(launcher, steps, pause)
+                    await supervisor.beside(start.init_containers(), start.sidecars)
+                    await supervisor.watch()
 
                 await until_deadline(launcher, steps, work)
             views = [view for view in await self.find(name, namespace) if is_of(view, pod)]

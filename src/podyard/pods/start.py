@@ -40,22 +40,17 @@ class Start:
         self._steps = steps
         self._back_off = back_off
         self._patience = patience
+        self.sidecars: list[Container] = []
+        """Those that have started: they are somebody else's from then on."""
 
-    async def everything(self) -> None:
-        """Start a Pod: images, volumes, sandbox, init containers one after the other, then the containers.
-
-        Raises the error of the step that failed. What was made by then stays for inspection, but for directories that
-        no sandbox uses.
-        """
-        await self._launcher.fetch_images()
-        await self.sandbox()
-        await self.init_containers()
+    async def containers(self) -> None:
+        """Start a Pod's containers. Raises the error of the step that failed."""
         spec = self._launcher.pod.spec
         for container in (*spec.containers, *spec.ephemeral_containers):
             await self._launcher.launch(container, 0)
 
     async def sandbox(self) -> None:
-        """Make a Pod's volumes and its sandbox."""
+        """Make a Pod's volumes and its sandbox. When that fails, no directories stay that no sandbox uses."""
         name = self._launcher.pod.full_name
         try:
             while not await self._has_volumes():
@@ -79,6 +74,8 @@ class Start:
         for container in self._launcher.pod.spec.init_containers:
             run = self._run_sidecar if is_sidecar(container) else self._run_init
             await run(container, BackOff(self._back_off), last.get(container.name))
+            if is_sidecar(container):
+                self.sidecars.append(container)
 
     async def _has_volumes(self) -> bool:
         """Make the volumes; False where something that they are made of was missing, and it is time to look again."""

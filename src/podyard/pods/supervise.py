@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from typing import Any, Literal
 
 from podyard.client import Client
 from podyard.cri import api
@@ -68,6 +68,42 @@ class Supervisor:
         self._grace = launcher.pod.spec.termination_grace_period_seconds
         self._due: dict[str, float] = {}
         self._reported: set[str] = set()
+
+    async def beside(self, work: Coroutine[Any, Any, None], sidecars: Collection[Container]) -> None:
+        """Do ``work`` that starts a Pod, and meanwhile look after ``sidecars``: those that it has started by then.
+
+        What comes after them may need them, and would wait for ever for one that ended and is not started again.
+        Raises what ``work`` raises, and what the endpoint answers when it cannot be asked.
+        """
+        working = asyncio.create_task(work)
+        try:
+            while not working.done():
+                await self._look_after(sidecars)
+                resting = asyncio.create_task(self._rest())
+                try:
+                    await asyncio.wait((working, resting), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    resting.cancel()
+                    await asyncio.wait((resting,))
+            working.result()
+        finally:
+            working.cancel()
+            await asyncio.wait((working,))
+            await self._prober.close()
+
+    async def _look_after(self, sidecars: Collection[Container]) -> None:
+        if not sidecars:
+            return
+        folder = self._launcher.folder
+        if folder.verdict.exists() or folder.stopping.exists() or not await patiently(self._sandbox_lives):
+            await self._prober.look({})
+            return
+        last = await patiently(self._last_attempts)
+        known = [(container, last.get(container.name)) for container in list(sidecars)]
+        running = [(container, one) for container, one in known if one and one.state == api.CONTAINER_RUNNING]
+        await self._prober.look({one.id: container for container, one in running})
+        for container, one in known:
+            await self._look_at(container, one)
 
     async def watch(self) -> None:
         """Return when all containers have ended and none is to be started again, the sandbox is gone or stopped, or the

@@ -79,6 +79,28 @@ async def test_a_start_that_was_interrupted_goes_on_with_the_init_container_it_h
     assert runtime.calls.count("RunPodSandbox web") == 1
 
 
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_sidecar_that_ends_while_init_containers_run_is_started_again(
+    runtime: Any, engine: PodEngine, make_pod: MakePod, kept: bool
+) -> None:
+    pod = make_pod(
+        "initContainers: [{name: side, image: 'busybox:1', restartPolicy: Always}, {name: needs, image: 'busybox:1'}]"
+    )
+    work = engine.keep(pod, owned=lambda view: True) if kept else engine.run(pod)
+    starting = asyncio.create_task(work)
+    try:
+        await until(runs(runtime, "needs"))
+        runtime.end(runtime.container("side"), 1)
+        await until(lambda: starts(runtime, "side") == 2)
+        assert starts(runtime) == 0
+        runtime.end(runtime.container("needs"), 0)
+        await until(runs(runtime, "main"))
+        assert [starts(runtime, name) for name in ("side", "needs")] == [2, 1]
+    finally:
+        starting.cancel()
+        await asyncio.wait([starting])
+
+
 async def test_what_has_ended_for_good_is_not_run_again(runtime: Any, engine: PodEngine, make_pod: MakePod) -> None:
     runtime.exits["main"] = [0]
     pod = make_pod("restartPolicy: OnFailure")
