@@ -18,6 +18,7 @@ _UNKNOWN_END = {
     "reason": "ContainerStatusUnknown",
     "message": "the container was removed when the Pod had been ended",
 }
+_FORGOTTEN_INIT = {"exitCode": 0, "reason": "Completed", "message": "the container was removed after it had ended"}
 CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
 
@@ -113,6 +114,8 @@ def _container(record: Record, container: Container) -> _Known:
     if kind == "init":
         started, ready = running, found is not None and found.succeeded
     state, last = _states(record, found, earlier, waiting, kind=kind)
+    if kind == "init" and found is None and _has_initialized(record):
+        ready, state = True, {"terminated": dict(_FORGOTTEN_INIT)}
     status: dict[str, Any] = {
         "name": container.name,
         "state": state,
@@ -128,6 +131,12 @@ def _container(record: Record, container: Container) -> _Known:
     if found is not None:
         status["containerID"] = record.id_of(found)
     return _Known(container, status, kind, started, ready)
+
+
+def _has_initialized(record: Record) -> bool:
+    """Whether the Pod got as far as its containers, so that its init containers have ended well."""
+    there = {one.name for one in record.view.containers} if record.view is not None else set()
+    return any(container.name in there for container in record.pod.spec.containers)
 
 
 def _resources(record: Record, container: Container) -> dict[str, Any]:

@@ -68,10 +68,15 @@ class Start:
 
         Raises FailedPrecondition when one has failed for good.
         """
-        if not self._launcher.pod.spec.init_containers:
+        spec = self._launcher.pod.spec
+        if not spec.init_containers:
             return
         last = await last_attempts(self._client, self._launcher.sandbox_id)
-        for container in self._launcher.pod.spec.init_containers:
+        if any(container.name in last for container in spec.containers):
+            # All have ended well before. Whoever removed them since wants none to run again beside the containers, and
+            # no sidecar that does not start may keep those from being looked after.
+            return
+        for container in spec.init_containers:
             run = self._run_sidecar if is_sidecar(container) else self._run_init
             await run(container, BackOff(self._back_off), last.get(container.name))
             if is_sidecar(container):

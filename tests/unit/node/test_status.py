@@ -142,6 +142,14 @@ def test_a_containers_own_policy_says_whether_it_has_ended_for_good(
     assert status_of(pod, a, OK_B)["phase"] == phase
 
 
+def test_an_init_container_that_somebody_removed_has_ended_well_once_the_containers_are_there() -> None:
+    pod = make_pod(init="{name: i, image: 'x:1'}")
+    (init,) = status_of(pod, container("a"))["initContainerStatuses"]
+    assert (init["state"]["terminated"]["reason"], init["ready"]) == ("Completed", True)
+    (init,) = status_of(pod)["initContainerStatuses"]
+    assert (list(init["state"]), init["ready"]) == (["waiting"], False)
+
+
 def test_an_init_container_that_is_never_started_again_fails_the_pod() -> None:
     pod = make_pod("Always", "{name: i, image: 'x:1', restartPolicy: Never}")
     assert status_of(pod, container("i", "exited", 1))["phase"] == "Failed"

@@ -60,6 +60,35 @@ async def test_what_runs_goes_on_unchanged(runtime: Any, engine: PodEngine, make
     assert runtime.calls[before:] == []
 
 
+async def test_init_containers_that_somebody_removed_do_not_run_again_beside_the_containers(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    pod = make_pod("initContainers: [{name: first, image: 'busybox:1'}]")
+    runtime.exits["first"] = [0]
+    async with keeping(engine, pod):
+        await until(runs(runtime, "main"))
+    del runtime.containers[runtime.container("first").id]
+    async with keeping(engine, pod):
+        runtime.end(runtime.container("main"), 1)
+        await until(lambda: starts(runtime) == 2)
+    assert starts(runtime, "first") == 1
+
+
+async def test_a_sidecar_that_does_not_start_does_not_keep_containers_of_an_earlier_start_from_being_looked_after(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    probe = "{exec: {command: [started]}, periodSeconds: 1, failureThreshold: 3600}"
+    pod = make_pod(
+        f"initContainers: [{{name: side, image: 'busybox:1', restartPolicy: Always, startupProbe: {probe}}}]"
+    )
+    async with keeping(engine, pod):
+        await until(runs(runtime, "main"))
+    runtime.exec_codes["started"] = 1
+    async with keeping(engine, pod):
+        runtime.end(runtime.container("main"), 1)
+        await until(lambda: starts(runtime) == 2)
+
+
 @pytest.mark.parametrize("killed_after", ["first", "second"])
 async def test_a_start_that_was_interrupted_goes_on_with_the_init_container_it_had_come_to(
     runtime: Any, engine: PodEngine, make_pod: MakePod, killed_after: str
