@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
-from podyard.errors import AlreadyExists, PodyardError
+from podyard.errors import AlreadyExists, PodyardError, translate
 from podyard.manifest.model import Pod
 from podyard.node.status import Record
 from podyard.node.wanted import Rejection
@@ -149,7 +149,8 @@ class Worker:
                 ended = await self._engine.keep(
                     pod, owned=self._owned, on_event=self._tell, board=self.board, pause=self._pause
                 )
-            except PodyardError as error:
+            except (PodyardError, OSError) as caught:
+                error = _told(caught)
                 if is_away(error):
                     self._say(f"waiting for the runtime: {error}")
                     await asyncio.sleep(AWAY_POLL)
@@ -180,7 +181,7 @@ class Worker:
                     await self._farewell.stopped(self)
                 for view in await self._views():
                     await self._engine.discard(view, on_event=self._tell)
-            except PodyardError as error:
+            except (PodyardError, OSError) as error:
                 self._say(f"cannot be removed yet: {error}")
                 await asyncio.sleep(max(AWAY_POLL, waits.wait(time.time(), time.time())))
             else:
@@ -217,6 +218,11 @@ class Worker:
         if text != self._said:
             self._said = text
             logger.log(level, "pod %s: %s", self.full_name, text)
+
+
+def _told(error: PodyardError | OSError) -> PodyardError:
+    """What the file system says of one Pod, a full disk for one, is no reason to leave all others alone."""
+    return error if isinstance(error, PodyardError) else translate(error, "looking after the pod")
 
 
 def _split(full_name: str) -> tuple[str, str]:

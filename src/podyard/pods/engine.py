@@ -6,13 +6,20 @@ import asyncio
 import dataclasses
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing, suppress
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from podyard.client import Client
-from podyard.errors import AlreadyExists, FailedPrecondition, Internal, InvalidArgument, NotFound
+from podyard.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+)
 from podyard.manifest.model import Pod
 from podyard.manifest.translate import ClusterDns, pod_hash
 from podyard.manifest.translate.labels import MANIFEST_HASH
@@ -193,7 +200,9 @@ class PodEngine:
     async def discard(self, view: PodView, *, on_event: OnEvent = ignore) -> None:
         """Stop this very Pod and remove it with its directories. Raises what failed, all of it in one error."""
         # Whoever supervises it goes on doing so until it is stopped; a lock that a killed one left goes away here.
-        with self.folders.exclusive(view.namespace, view.name):
+        with ExitStack() as stack:
+            with suppress(ResourceExhausted):  # a full disk keeps nothing from being removed
+                stack.enter_context(self.folders.exclusive(view.namespace, view.name))
             await self._discard(view, Steps(on_event))
 
     async def find(self, name: str, namespace: str | None = None) -> list[PodView]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from podyard.errors import InvalidArgument, PermissionDenied
+from podyard.errors import InvalidArgument, PermissionDenied, ResourceExhausted, translate
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9.\-]*")
 _LOCK_TRIES = 20
@@ -91,7 +91,8 @@ class Folders:
     def announce_stop(self, namespace: str, name: str, uid: str) -> None:
         """Tell whoever supervises the Pod that its containers end because they are to end.
 
-        A Pod that podyard did not make has no supervisor here and no directory.
+        A Pod that podyard did not make has no supervisor here and no directory. A full disk keeps no Pod from being
+        stopped: a supervisor may then start a container once more, until the sandbox is stopped.
         """
         try:
             self.of(namespace, name, uid).stopping.touch()
@@ -99,6 +100,10 @@ class Folders:
             return
         except PermissionError as error:
             raise PermissionDenied(f"cannot write below {self.root}: Pods are stopped by root") from error
+        except OSError as error:
+            failure = translate(error, f"announcing the stop of {namespace}/{name}")
+            if not isinstance(failure, ResourceExhausted):
+                raise failure from error
 
     def left(self, namespace: str, name: str) -> list[Path]:
         """All directories of Pods of that name, whether an endpoint still knows them or not."""
@@ -121,7 +126,7 @@ class Folders:
     def exclusive(self, namespace: str, name: str) -> Iterator[bool]:
         """Hold the lock of a Pod's name, if it is free: whether it is held. The lock goes with the process.
 
-        Raises PermissionDenied when ``root`` cannot be written.
+        Raises PermissionDenied when ``root`` cannot be written, ResourceExhausted when its disk is full.
         """
         path = self.root / f".lock_{namespace}_{name}"
         try:
@@ -129,6 +134,8 @@ class Folders:
             lock = _try_lock(path)
         except PermissionError as error:
             raise PermissionDenied(f"cannot write below {self.root}: Pods are started by root") from error
+        except OSError as error:
+            raise translate(error, f"taking the lock {path}") from error
         try:
             yield lock is not None
         finally:

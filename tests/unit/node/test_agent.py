@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import subprocess
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +39,25 @@ def folders(runtime: Any) -> list[str]:
     """The working directories of the running containers, by which manifests are told apart here."""
     found = [status.id for status in runtime.containers.values() if status.state == api.CONTAINER_RUNNING]
     return sorted(runtime.container_configs[one].working_dir for one in found)
+
+
+@pytest.fixture
+def full_root(tmp_path: Path) -> Iterator[Path]:
+    """The Pods' directory on a file system of its own, with room for few files."""
+    path = tmp_path / "pods"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=100", "tmpfs", str(path)], check=True)
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def fill(root: Path) -> None:
+    """Leave no room for a single file."""
+    with suppress(OSError):
+        for number in itertools.count():
+            (root / f"fill{number}").touch()
+    with pytest.raises(OSError, match="No space left"):
+        (root / "one-more").touch()
 
 
 async def test_pods_come_change_and_go_with_their_manifests(
@@ -151,6 +174,29 @@ async def test_a_pod_that_cannot_be_started_is_tried_again_and_says_why(
     assert "injected" in reasons[-1]
     del runtime.fails["RunPodSandbox web"]
     await until(lambda: running(runtime) == ["web"])
+
+
+@pytest.mark.host
+async def test_a_full_disk_neither_ends_the_agent_nor_keeps_pods_from_being_removed(
+    runtime: Any, agents: Any, directory: Any, until: Until, full_root: Path
+) -> None:
+    directory.pod("web")
+    directory.pod("db")
+    agent = agents.start()
+    await until(lambda: running(runtime) == ["db", "web"])
+    fill(full_root)
+    directory.pod("late")
+    (directory.path / "web.yaml").unlink()
+    await until(lambda: running(runtime) == ["db"])
+    await until(lambda: "No space left" in getattr(agent.workers["default/late"].failure, "message", ""))
+    await agents.kill()
+    (directory.path / "db.yaml").unlink()
+    fill(full_root)
+    agents.start()
+    await until(lambda: not running(runtime))
+    for path in full_root.glob("fill*"):
+        path.unlink()
+    await until(lambda: running(runtime) == ["late"])
 
 
 async def test_a_pod_that_somebody_removes_is_started_anew(
