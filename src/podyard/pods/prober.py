@@ -119,12 +119,14 @@ class Prober:
         self, kind: str, probe: Probe, container: Container, container_id: str, started_at: float
     ) -> AsyncGenerator[bool, None]:
         """Whether the probe succeeds, each time that a threshold was reached and it is news."""
-        probing = Probing(probe, started_at)
+        # Whoever sets the clock, now or since the start, neither hurries nor holds up the probe.
+        age = max(0.0, time.time() - started_at)
+        probing = Probing(probe, time.monotonic() - age)
         actions = Actions(self._client, self._launcher.ips)
         (action,) = probe.actions
         while True:
-            await asyncio.sleep(probing.wait(time.time()))
-            probing.asked(time.time())
+            await asyncio.sleep(probing.wait(time.monotonic()))
+            probing.asked(time.monotonic())
             try:
                 failure = await actions.perform(action, container_id, container, probe.timeout_seconds)
             except PodyardError:

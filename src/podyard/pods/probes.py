@@ -8,7 +8,7 @@ from podyard.manifest.model import Probe
 class Probing:
     """One probe of one container that runs: when to ask next, and what the answers so far say.
 
-    Times are seconds since 1970. ``result`` is None until a threshold is reached for the first time.
+    Times are seconds of any one clock. ``result`` is None until a threshold is reached for the first time.
     """
 
     def __init__(self, probe: Probe, started_at: float) -> None:

@@ -52,7 +52,8 @@ class BackOff:
         if not self._next or ended_at - self._restarted_at > self._policy.reset:
             self._next, wait = self._policy.first, 0.0
         else:
-            wait = max(0.0, ended_at + self._next - now)
+            # A clock that was set back since says that it ends in the future.
+            wait = min(max(0.0, ended_at + self._next - now), self._next)
             self._next = min(self._next * 2, self._policy.longest)
         self._restarted_at = now + wait
         return wait

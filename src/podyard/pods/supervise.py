@@ -67,6 +67,7 @@ class Supervisor:
         self._waits = {container.name: BackOff(back_off) for container in self._watched(launcher.pod)}
         self._grace = launcher.pod.spec.termination_grace_period_seconds
         self._due: dict[str, float] = {}
+        """By ``time.monotonic``: somebody may set the clock meanwhile."""
         self._reported: set[str] = set()
 
     async def beside(self, work: Coroutine[Any, Any, None], sidecars: Collection[Container]) -> None:
@@ -202,17 +203,16 @@ class Supervisor:
                 exit_code = exit_code or 1
         if _has_run(last) and not starts_again(self._launcher.pod, container, exit_code):
             return True
-        now = time.time()
         if container.name not in self._due:
-            wait = self._waits[container.name].wait(finished_at, now)
-            self._due[container.name] = now + wait
+            wait = self._waits[container.name].wait(finished_at, time.time())
+            self._due[container.name] = time.monotonic() + wait
             if wait:
                 self._board.backs_off(container.name, wait)
             if _has_run(last):
                 self._steps.tell("starting again", container.name, detail=f"in {wait:.0f} s" if wait else "at once")
             elif wait:
                 self._steps.tell("waiting to start", container.name, detail=self._board.waiting[container.name].reason)
-        if self._due[container.name] <= now:
+        if self._due[container.name] <= time.monotonic():
             del self._due[container.name]
             await self._start(container, last)
         return False
@@ -239,7 +239,7 @@ class Supervisor:
         except PodyardError as error:
             # The next look finds the container ended, or missing, and waits longer.
             if is_away(error):
-                self._due[container.name] = time.time()  # the container did not fail
+                self._due[container.name] = time.monotonic()  # the container did not fail
             elif self._board.waiting.get(container.name, Waiting()).reason == "CreateContainerConfigError":
                 self._waits[container.name].start_over()  # what it lacks may be there at any time
             self._steps.tell("starting again", container.name, "failed", detail=str(error))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from podyard.cri import api
 from podyard.errors import Cancelled, DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
 from podyard.manifest.model import Pod
 from podyard.manifest.translate import kind_of
-from podyard.pods import PodEngine, PodEvent, patience
+from podyard.pods import PodEngine, PodEvent, patience, supervise
 from podyard.pods.restarts import BackOff, BackOffPolicy, starts_again
 
 MakePod = Callable[..., Pod]
@@ -86,6 +88,41 @@ def test_a_container_that_ran_for_ten_minutes_starts_over() -> None:
     assert [back_off.wait(1000, 1000), back_off.wait(1001, 1001)] == [0, 10]
     assert back_off.wait(1011 + 601, 1011 + 601) == 0
     assert back_off.wait(1011 + 602, 1011 + 604) == 8
+
+
+def test_a_clock_that_was_set_back_makes_no_wait_longer() -> None:
+    back_off = BackOff(BackOffPolicy())
+    assert [back_off.wait(5000, 5000), back_off.wait(5001, 1001)] == [0, 10]
+
+
+async def test_a_clock_that_is_set_back_during_a_wait_does_not_hold_up_the_restart(
+    runtime: Any, client: Client, make_pod: MakePod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = PodEngine(client, tmp_path / "own", log_root=tmp_path / "logs", back_off=BackOffPolicy(first=1), poll=0)
+    runtime.exits["main"] = [1, 1, 0]
+    pod = make_pod("restartPolicy: OnFailure")
+    running = await engine.run(pod)
+    # The gRPC library has its own way with the clock: only the supervisor's is set.
+    earlier = SimpleNamespace(time=lambda: time.time() - 3600, monotonic=time.monotonic)
+
+    def watch(event: PodEvent) -> None:
+        if event.step == "starting again" and event.detail.startswith("in "):
+            monkeypatch.setattr(supervise, "time", earlier)
+
+    await asyncio.wait_for(engine.supervise(pod, running, watch), 10)
+    assert runtime.container("main", 2).exit_code == 0
+
+
+async def test_a_container_that_started_in_the_future_is_probed(
+    runtime: Any, engine: PodEngine, make_pod: MakePod
+) -> None:
+    probe = "{exec: {command: [alive]}, periodSeconds: 1, failureThreshold: 1}"
+    pod = make_pod("restartPolicy: Never", f"- {{name: main, image: 'busybox:1', livenessProbe: {probe}}}")
+    runtime.exec_codes["alive"] = 1
+    running = await engine.run(pod)
+    runtime.container("main").started_at += 3600 * 10**9
+    await asyncio.wait_for(engine.supervise(pod, running), 10)
+    assert "StopContainer main" in runtime.calls
 
 
 async def test_a_container_starts_again_until_it_succeeds(
