@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import msgspec
 from podyard.pods.folders import PodFolder
 
 _LONGEST = 64 << 10
+_ROOM = 4 << 10
+"""Bytes that are set aside for a verdict."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -24,13 +27,22 @@ class Verdict(msgspec.Struct, frozen=True):
     """Seconds that its containers get to end by themselves; None for what the Pod says."""
 
 
+def make_room(folder: PodFolder) -> None:
+    """Set a file aside for the verdict on a Pod that is about to be made: a full disk must not keep it from being
+    evicted. Raises OSError."""
+    _part(folder).write_bytes(b" " * _ROOM)
+
+
 def write_verdict(folder: PodFolder, verdict: Verdict) -> None:
     """End the Pod: whoever supervises it sees this and stops it. The first verdict stays. Raises OSError."""
     if folder.verdict.exists():
         return
-    part = folder.verdict.with_suffix(".new")
-    part.write_bytes(msgspec.json.encode(verdict))
-    part.rename(folder.verdict)
+    descriptor = os.open(_part(folder), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    with open(descriptor, "wb") as file:
+        # In place, with blanks to the end, so that it takes no room that is not there.
+        file.write(msgspec.json.encode(verdict).ljust(_ROOM))
+        file.truncate()
+    _part(folder).rename(folder.verdict)
 
 
 def read_verdict(path: Path) -> Verdict | None:
@@ -38,3 +50,7 @@ def read_verdict(path: Path) -> Verdict | None:
     with suppress(OSError, msgspec.MsgspecError), path.open("rb") as file:
         return msgspec.json.decode(file.read(_LONGEST), type=Verdict)
     return None
+
+
+def _part(folder: PodFolder) -> Path:
+    return folder.verdict.with_suffix(".new")

@@ -18,6 +18,7 @@ from podyard.manifest.translate.resources import page_of
 from podyard.pods.atomic import DATA
 from podyard.pods.folders import PodFolder
 from podyard.pods.host_mounts import bind_descriptor, mount_huge_pages, mount_tmpfs
+from podyard.pods.verdict import make_room
 
 _DIRECTORY_MODE = 0o777
 """An emptyDir is for whatever users the containers run as."""
@@ -29,6 +30,7 @@ def prepare(pod: Pod, folder: PodFolder) -> None:
     Raises FailedPrecondition when a host path is not what its type says.
     """
     folder.path.mkdir(mode=0o750, parents=True)
+    make_room(folder)
     for volume in pod.spec.volumes:
         if volume.host_path is not None:
             _check_host_path(volume.name, Path(volume.host_path.path), volume.host_path.type)

@@ -19,6 +19,7 @@ from podyard.errors import InvalidArgument
 from podyard.manifest import parse
 from podyard.node import watch
 from podyard.pods import PodEngine
+from podyard.pods.verdict import Verdict
 from podyard.server import Server
 
 Until = Callable[[Callable[[], object]], Awaitable[None]]
@@ -46,13 +47,16 @@ def full_root(tmp_path: Path) -> Iterator[Path]:
     """The Pods' directory on a file system of its own, with room for few files."""
     path = tmp_path / "pods"
     path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=100", "tmpfs", str(path)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=100,size=4m", "tmpfs", str(path)], check=True)
     yield path
     subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 def fill(root: Path) -> None:
-    """Leave no room for a single file."""
+    """Leave no room for a single file, nor for a byte."""
+    with suppress(OSError), (root / "fill").open("ab", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
     with suppress(OSError):
         for number in itertools.count():
             (root / f"fill{number}").touch()
@@ -197,6 +201,22 @@ async def test_a_full_disk_neither_ends_the_agent_nor_keeps_pods_from_being_remo
     for path in full_root.glob("fill*"):
         path.unlink()
     await until(lambda: running(runtime) == ["late"])
+
+
+@pytest.mark.host
+async def test_a_full_disk_does_not_keep_a_pod_from_being_evicted(
+    runtime: Any, client: Client, agents: Any, directory: Any, until: Until, full_root: Path
+) -> None:
+    directory.pod("web")
+    agents.start()
+    await until(lambda: running(runtime) == ["web"])
+    fill(full_root)
+    engine = PodEngine(client, full_root, log_root=full_root.parent / "logs")
+    (view,) = await engine.list()
+    await engine.end(view, Verdict("Evicted", "the disk is full"))
+    await until(lambda: not running(runtime))
+    (view,) = await engine.list()
+    assert view.verdict == Verdict("Evicted", "the disk is full")
 
 
 async def test_a_pod_that_somebody_removes_is_started_anew(
