@@ -270,7 +270,7 @@ class PodEngine:
             await self._announce_stop(pod)
             failures += await removal.remove_pod(self._client, pod, grace, steps)
         if not failures:
-            failures = await removal.remove_folders(self.folders, namespace, name, steps)
+            failures = await removal.remove_folders(self._client, self.folders, namespace, name, steps)
         if failures:
             raise removal.combined(failures)
 
@@ -296,7 +296,7 @@ class PodEngine:
         if usable is not None or others:
             return usable
         # What a start left that did not get as far as the sandbox.
-        if failures := await removal.remove_folders(self.folders, namespace, name, steps):
+        if failures := await removal.remove_folders(self._client, self.folders, namespace, name, steps):
             raise removal.combined(failures)
         return None
 

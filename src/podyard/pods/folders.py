@@ -6,7 +6,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from podyard.errors import InvalidArgument, PermissionDenied, ResourceExhausted,
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9.\-]*")
 _LOCK_TRIES = 20
+_ENDPOINT = "endpoint"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class PodFolder:
     @property
     def endpoint(self) -> Path:
         """A file that names the endpoint that the Pod was made on."""
-        return self.path / "endpoint"
+        return self.path / _ENDPOINT
 
     @property
     def volumes(self) -> Path:
@@ -105,10 +106,15 @@ class Folders:
             if not isinstance(failure, ResourceExhausted):
                 raise failure from error
 
-    def left(self, namespace: str, name: str) -> list[Path]:
-        """All directories of Pods of that name, whether an endpoint still knows them or not."""
+    def left(self, namespace: str, name: str, endpoint: str) -> list[Path]:
+        """All directories of Pods of that name, whether the endpoint still knows them or not. For a thread.
+
+        Those of Pods that were made on another endpoint are that one's: they may run.
+        """
         prefix = f"{namespace}_{name}_"
-        return [entry for folder in (self.root, self.log_root) for entry in _entries(folder, prefix)]
+        others = {entry.name for entry in _entries(self.root, prefix) if _made_on(entry) not in ("", endpoint)}
+        found = [entry for folder in (self.root, self.log_root) for entry in _entries(folder, prefix)]
+        return [entry for entry in found if entry.name not in others]
 
     def made_on(self, endpoint: str) -> list[tuple[str, str, str]]:
         """The Pods that have directories and were made on an endpoint: namespace, name, uid. For a thread."""
@@ -117,9 +123,8 @@ class Folders:
             parts = entry.name.split("_")
             if len(parts) == 3 and all(map(_PART.fullmatch, parts)):
                 namespace, name, uid = parts
-                with suppress(OSError):  # made before there was such a file, or being removed
-                    if self.of(namespace, name, uid).endpoint.read_text(encoding="utf-8") == endpoint:
-                        found.append((namespace, name, uid))
+                if _made_on(entry) == endpoint:
+                    found.append((namespace, name, uid))
         return found
 
     @contextmanager
@@ -159,6 +164,14 @@ def _try_lock(path: Path) -> int | None:
             pass
         os.close(lock)
     return None
+
+
+def _made_on(path: Path) -> str:
+    """The endpoint that the Pod of a directory was made on; "" where nothing says so."""
+    try:
+        return (path / _ENDPOINT).read_text(encoding="utf-8")
+    except OSError:
+        return ""  # made before there was such a file, or being removed
 
 
 def _entries(folder: Path, prefix: str) -> list[Path]:

@@ -53,10 +53,12 @@ async def remove_stopped(client: Client, pod: PodView, steps: Steps) -> list[Pod
     return failures + removed if removed else []
 
 
-async def remove_folders(folders: Folders, namespace: str, name: str, steps: Steps) -> list[PodyardError]:
-    """Remove the directories of all Pods of that name: volumes, managed files, logs. What failed."""
+async def remove_folders(
+    client: Client, folders: Folders, namespace: str, name: str, steps: Steps
+) -> list[PodyardError]:
+    """Remove the directories of all the endpoint's Pods of that name: volumes, managed files, logs. What failed."""
     failures = []
-    left = await asyncio.to_thread(folders.left, namespace, name)
+    left = await asyncio.to_thread(folders.left, namespace, name, client.endpoint)
     if not left:
         return []
     try:

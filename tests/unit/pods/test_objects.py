@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from podyard.client import Client
 from podyard.errors import FailedPrecondition, NotFound, Unavailable
 from podyard.manifest.model import Pod
 from podyard.pods import Board, PodEngine, PodEvent, Waiting
@@ -64,7 +65,7 @@ async def test_a_missing_object_is_waited_for(runtime: Any, engine: PodEngine, o
 
 
 async def test_a_start_that_is_given_up_while_its_volumes_are_made_leaves_no_files(
-    engine: PodEngine, objects: Any, make_pod: MakePod, monkeypatch: pytest.MonkeyPatch
+    client: Client, engine: PodEngine, objects: Any, make_pod: MakePod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = asyncio.Event()
 
@@ -75,8 +76,8 @@ async def test_a_start_that_is_given_up_while_its_volumes_are_made_leaves_no_fil
     monkeypatch.setattr(objects, "config_map", never)
     async with kept(engine, make_pod(*volume("configMap: {name: web}")), Board()):
         await asyncio.wait_for(asked.wait(), 20)
-        assert engine.folders.left("default", "web")
-    assert not engine.folders.left("default", "web")
+        assert engine.folders.left("default", "web", client.endpoint)
+    assert not engine.folders.left("default", "web", client.endpoint)
 
 
 async def test_a_volume_and_an_init_container_wait_for_what_they_lack(

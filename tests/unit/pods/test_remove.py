@@ -169,3 +169,17 @@ async def test_an_ended_containers_last_words_are_shown(
 def test_names_that_could_lead_elsewhere_make_no_path(uid: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="cannot be part of a file name"):
         Folders(tmp_path, tmp_path).of("default", "web", uid)
+
+
+async def test_files_of_a_pod_of_that_name_on_another_endpoint_are_left_alone(
+    engine: PodEngine, make_pod: MakePod, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "pods" / "default_web_other"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "endpoint").write_text("unix:///run/elsewhere.sock")
+    log = tmp_path / "logs" / "default_web_other" / "main"
+    log.mkdir(parents=True)
+    await engine.run(make_pod())
+    await engine.remove("web", "default")
+    assert (elsewhere.exists(), log.exists()) == (True, True)
+    assert [path.name for path in (tmp_path / "pods").iterdir()] == ["default_web_other"]
