@@ -30,7 +30,8 @@ _Signature = tuple[int, int, int]
 
 @dataclass
 class _File:
-    signature: _Signature
+    signature: _Signature | None
+    """Of what was read; None where it could not be read."""
     holds: Manifest
     problem: str = ""
 
@@ -100,7 +101,8 @@ class ManifestDirectory:
                 text = file.read(MAX_BYTES + 1)
             manifest = parse(text, str(path))
         except OSError as error:
-            self._files[str(path)] = _File(signature, before, f"{path}: cannot be read: {error.strerror}")
+            # The file may be read another time without having changed.
+            self._files[str(path)] = _File(None, before, f"{path}: cannot be read: {error.strerror}")
         except PodyardError as error:
             self._files[str(path)] = _File(signature, before, str(error))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -37,6 +38,24 @@ def test_a_pod_carries_its_file(directory: Any, source: ManifestDirectory) -> No
     assert source.owns(file)
     assert not source.owns("")
     assert not source.owns(str(directory.path / "folder" / "web.yaml"))
+
+
+def test_a_file_that_could_not_be_read_is_read_again_although_it_has_not_changed(
+    directory: Any, source: ManifestDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory.pod("web")
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EIO, "injected")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", fail)
+        wanted = source.look()
+    file = str(directory.path / "web.yaml")
+    assert (wanted.pods, wanted.held) == ({}, {file})
+    assert "injected" in wanted.problems[file]
+    wanted = source.look()
+    assert (list(wanted.pods), wanted.held, wanted.problems) == (["default/web"], frozenset(), {})
 
 
 def test_changes_and_removals_are_followed(directory: Any, source: ManifestDirectory) -> None:
