@@ -36,6 +36,8 @@ class Board:
     """How often a container, by its name, was probed: by the probe's kind, and "successful", "failed" or "unknown"."""
     unhealthy: set[str] = field(default_factory=set)
     """Ids of containers that are stopped because a probe failed: they are started again even if they end well."""
+    replaced: set[str] = field(default_factory=set)
+    """Ids of containers that are stopped because their manifest changed: whatever the policy, the next is started."""
 
     resources: dict[str, Resources] = field(default_factory=dict)
     """What running containers have been given, by name."""

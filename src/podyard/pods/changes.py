@@ -64,7 +64,7 @@ class Changes:
                 board.resizing[container.name] = str(error)
 
     async def _stop(self, container: Container, container_id: str) -> None:
-        self._launcher.board.unhealthy.add(container_id)
+        self._launcher.board.replaced.add(container_id)
         with self._steps.step("stopping, for its manifest changed,", container.name):
             grace = self._launcher.pod.spec.termination_grace_period_seconds
             await self._launcher.stop(container, container_id, grace)

@@ -201,7 +201,8 @@ class Supervisor:
             self._report(status)
             if status.id in self._board.unhealthy:
                 exit_code = exit_code or 1
-        if _has_run(last) and not starts_again(self._launcher.pod, container, exit_code):
+        replaced = last is not None and last.id in self._board.replaced
+        if _has_run(last) and not replaced and not starts_again(self._launcher.pod, container, exit_code):
             return True
         if container.name not in self._due:
             wait = self._waits[container.name].wait(finished_at, time.time())
@@ -236,6 +237,7 @@ class Supervisor:
                 self._waits[container.name] = BackOff(self._back_off)
             else:
                 self._board.unhealthy.discard(last.id)
+                self._board.replaced.discard(last.id)
         except PodyardError as error:
             # The next look finds the container ended, or missing, and waits longer.
             if is_away(error):

@@ -98,11 +98,12 @@ async def test_another_class_of_service_is_another_pod(runtime: Any, engine: Pod
     assert runtime.calls.count("RunPodSandbox web") == 2
 
 
+@pytest.mark.parametrize("policy", ["Always", "OnFailure", "Never"])
 async def test_a_container_whose_image_changed_is_started_again_where_the_pod_is_known_by_its_uid(
-    runtime: Any, engine: PodEngine, make_pod: MakePod
+    runtime: Any, engine: PodEngine, make_pod: MakePod, policy: str
 ) -> None:
     two = "- {{name: main, image: '{0}'}}\n- {{name: other, image: 'busybox:1'}}"
-    pods = [with_uid(make_pod(containers=two.format(image))) for image in ("busybox:1", "other:1")]
+    pods = [with_uid(make_pod(f"restartPolicy: {policy}", two.format(image))) for image in ("busybox:1", "other:1")]
     async with kept(engine, pods[0]):
         await until(lambda: starts(runtime, "other") == 1)
     async with kept(engine, pods[1]):
