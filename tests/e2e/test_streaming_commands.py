@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import signal
@@ -54,6 +55,23 @@ async def test_a_reader_who_has_enough_ends_exec_quietly(kit: Kit, environment: 
     async with asyncio.timeout(LIMIT):
         _, err = await process.communicate()
     assert (process.returncode, err) == (141, b"")
+
+
+async def test_exec_without_standard_streams_of_its_own(kit: Kit, environment: dict[str, str]) -> None:
+    container_id = await running(kit)
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-c", f'exec "$@" {closed}', "sh", *PODYARD),
+            *("exec", "-i", container_id, "sh", "-c", "cat; echo out; echo err >&2; exit 4"),
+            stdin=subprocess.DEVNULL,
+            env=environment,
+        )
+        try:
+            async with asyncio.timeout(LIMIT):
+                assert await process.wait() == 4, closed
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
 
 
 async def test_a_terminal_without_one_is_refused(kit: Kit, run: Run) -> None:

@@ -95,7 +95,22 @@ def podyard() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit. ``arguments``: without the program's name; the process' own by default."""
+    _complete_standard_streams()
     sys.exit(_run(arguments))
+
+
+def _complete_standard_streams() -> None:
+    """Put /dev/null where this process was started without one of its standard streams.
+
+    The next socket or file would get its number otherwise, and be read or written in its place.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _run(arguments: Sequence[str] | None) -> int:
