@@ -8,6 +8,7 @@ import hashlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -72,6 +73,21 @@ async def test_exec_without_standard_streams_of_its_own(kit: Kit, environment: d
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+
+
+async def test_a_terminal_that_nobody_reads_does_not_hold_up_the_end(kit: Kit, environment: dict[str, str]) -> None:
+    container_id = await running(kit)
+
+    def end(number: signal.Signals, *options: str) -> int:
+        with terminal(environment, "exec", *options, container_id, "yes") as flooded:
+            flooded.until(rb"y\r\n")
+            # It is full a moment later; nobody reads any more.
+            time.sleep(0.5)
+            flooded.signal(number)
+            return flooded.code()
+
+    assert await asyncio.to_thread(end, signal.SIGINT) == 130
+    assert await asyncio.to_thread(end, signal.SIGTERM, "-it") == 143
 
 
 async def test_a_terminal_without_one_is_refused(kit: Kit, run: Run) -> None:

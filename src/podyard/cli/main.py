@@ -48,7 +48,7 @@ class Commands(click.Group):
     """A group that imports a command's module when the command is asked for."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Carry out the command; a reader of standard output that has gone away ends it quietly."""
+        """Carry out the command; Ctrl-C, and a reader of standard output that has gone away, end it quietly."""
         try:
             result = super().invoke(ctx)
             # What is still buffered must fail here, not in the interpreter's last moments.
@@ -56,6 +56,12 @@ class Commands(click.Group):
         except BrokenPipeError:
             _drop_output()
             return READER_GONE
+        except KeyboardInterrupt:
+            # click would end the line here, too, and wait for a terminal that nobody reads.
+            from podyard.cli.standard import end_line
+
+            end_line()
+            return INTERRUPTED
         return result
 
     def list_commands(self, ctx: click.Context) -> list[str]:

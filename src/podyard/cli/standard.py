@@ -8,15 +8,21 @@ up signals, and an unread terminal from holding up the exit.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import select
+import time
 from types import TracebackType
 from typing import Self
+
+STDERR = 2
 
 CHUNK = 64 << 10
 ATOMIC = 4096
 """Bytes that a pipe which is said to be writable takes without blocking (pipe(7), PIPE_BUF)."""
+PAUSE = 0.01
+"""Seconds between two attempts at a terminal that has less room than it says."""
 
 
 class _Waiting:
@@ -76,7 +82,15 @@ class Output(_Waiting):
     """A descriptor to write to."""
 
     def __init__(self, fd: int) -> None:
-        super().__init__(fd, select.POLLOUT)
+        self._own = _opened_again(fd)
+        super().__init__(fd if self._own is None else self._own, select.POLLOUT)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        if self._own is not None:
+            os.close(self._own)
 
     async def write(self, data: bytes) -> None:
         """Write everything. Raises BrokenPipeError when the reader has gone, or another OSError."""
@@ -85,4 +99,30 @@ class Output(_Waiting):
 
     def _write(self, data: memoryview) -> None:
         while data and self._ready():
-            data = data[os.write(self._fd, data[:ATOMIC]) :]
+            try:
+                data = data[os.write(self._fd, data[:ATOMIC]) :]
+            except BlockingIOError:
+                # A terminal that has room, but not for the next character: a newline takes the room of two.
+                time.sleep(PAUSE)
+
+
+def end_line() -> None:
+    """Begin a new line on standard error, where that is a terminal and takes one without waiting."""
+    own = _opened_again(STDERR)
+    if own is not None:
+        with contextlib.suppress(OSError):
+            os.write(own, b"\n")
+        os.close(own)
+
+
+def _opened_again(fd: int) -> int | None:
+    """A terminal opened once more, not to block: it says that it is writable when it takes no more than one byte.
+
+    None for what is no terminal, or is another user's.
+    """
+    if not os.isatty(fd):
+        return None
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import struct
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,3 +83,43 @@ async def test_a_terminal_that_is_hung_up_has_ended() -> None:
     async with Input(slave) as reader:
         assert await reader.read() == b""
     os.close(slave)
+
+
+async def test_a_terminal_that_nobody_reads_does_not_hold_up_the_end() -> None:
+    master, slave = os.openpty()
+    try:
+        async with asyncio.timeout(20), Output(slave) as writer:
+            writing = asyncio.create_task(writer.write(b"y\n" * 1_000_000))
+            before = -1
+            while before != (before := _waiting(master)) or not before:
+                await asyncio.sleep(0.1)
+            writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        assert os.get_blocking(slave)
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+async def test_a_terminal_gets_all_that_is_written() -> None:
+    master, slave = os.openpty()
+    content = b"".join(b"%d\n" % number for number in range(50_000))
+    expected = content.replace(b"\n", b"\r\n")
+    try:
+        async with asyncio.timeout(20), Output(slave) as writer, Input(master) as reader:
+            writing = asyncio.create_task(writer.write(content))
+            found = b""
+            while len(found) < len(expected):
+                found += await reader.read()
+            await writing
+        assert found == expected
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def _waiting(terminal: int) -> int:
+    """Bytes that wait to be read."""
+    (count,) = struct.unpack("i", fcntl.ioctl(terminal, termios.FIONREAD, bytes(4)))
+    return int(count)
