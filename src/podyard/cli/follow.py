@@ -22,10 +22,8 @@ async def follow_pods(engine: PodEngine, pods: Sequence[tuple[Pod, PodView]]) ->
     """
     with_pod = len(pods) > 1
     names = [_name(running, view.name, with_pod) for _, running in pods for view in running.containers]
-    printer = Printer(names, prefixed=len(names) > 1)
-    sys.stdout.flush()
     try:
-        async with asyncio.TaskGroup() as group:
+        async with Printer(names, prefixed=len(names) > 1) as printer, asyncio.TaskGroup() as group:
             for pod, running in pods:
                 follower = Follower(engine, running, printer, group, with_pod=with_pod)
                 follower.adopt(running)
@@ -75,8 +73,7 @@ class Follower:
         if before is not None:
             await before
         async for line in self._engine.logs(pod, [name], following=True):
-            self._printer.line(line, _name(pod, name, self._with_pod))
-            self._printer.flush()
+            await self._printer.line(line, _name(pod, name, self._with_pod))
 
 
 def _name(pod: PodView, container: str, with_pod: bool) -> str:

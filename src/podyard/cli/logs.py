@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import re
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,22 +58,20 @@ async def command(
     engine = pod_engine(client, settings)
     pod, views = await _views(engine, await Inventory.load(client), name, chosen)
     names = [view.name for view in views]
-    printer = Printer(names, prefixed=len(views) > 1 if prefix is None else prefix, timestamps=timestamps)
-    sys.stdout.flush()
-    if follow and all(view in pod.containers for view in views):
-        async for line in engine.logs(pod, names, following=True, tail=tail, since=begin):
-            printer.line(line, line.source)
-            printer.flush()
-        return
-    from podyard.pods.logs import read_lines
+    prefixed = len(views) > 1 if prefix is None else prefix
+    async with Printer(names, prefixed=prefixed, timestamps=timestamps) as printer:
+        if follow and all(view in pod.containers for view in views):
+            async for line in engine.logs(pod, names, following=True, tail=tail, since=begin):
+                await printer.line(line, line.source)
+            return
+        from podyard.pods.logs import read_lines
 
-    logs = [
-        read_lines(_before(pod, view) if previous else _path(pod, view), source=view.name, tail=tail, since=begin)
-        for view in views
-    ]
-    for line in heapq.merge(*logs, key=lambda line: line.nanoseconds):
-        printer.line(line, line.source)
-    printer.flush()
+        logs = [
+            read_lines(_before(pod, view) if previous else _path(pod, view), source=view.name, tail=tail, since=begin)
+            for view in views
+        ]
+        for line in heapq.merge(*logs, key=lambda line: line.nanoseconds):
+            await printer.line(line, line.source)
 
 
 def since_time(text: str, now: int) -> int:

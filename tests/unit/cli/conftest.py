@@ -70,7 +70,7 @@ def server(runtime: FakeRuntime, tmp_path: Path) -> Iterator[FakeServer]:
 
 
 @pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Podyard:
+def bare(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Podyard:
     """Runs the command line in this process, with no file and no variable of the user's."""
     for name in ("PODYARD_RUNTIME_ENDPOINT", "CONTAINER_RUNTIME_ENDPOINT", "PODYARD_IMAGE_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
@@ -80,10 +80,10 @@ def bare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
     monkeypatch.setattr("podyard.cli.settings.SYSTEM_FILE", tmp_path / "etc" / "cli.toml")
 
     def run(*arguments: str) -> Ended:
-        capsys.readouterr()
+        capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             main(list(arguments))
-        out, err = capsys.readouterr()
+        out, err = capfd.readouterr()
         assert isinstance(ended.value.code, int)
         return Ended(ended.value.code, out, err)
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from tests.unit.cli.conftest import Podyard
-from tests.unit.cli.fake_runtime import FakeRuntime
+from tests.unit.cli.fake_runtime import FakeRuntime, FakeServer
 
 from podyard.cli.logs import since_time
 from podyard.cri import api
@@ -107,3 +112,41 @@ def test_since_takes_a_while_ago_or_a_time() -> None:
     for wrong in ("", "5", "m", "-5m", "yesterday"):
         with pytest.raises(InvalidArgument, match="--since"):
             since_time(wrong, now)
+
+
+def test_a_reader_who_takes_nothing_does_not_hold_up_ctrl_c(
+    runtime: FakeRuntime, server: FakeServer, web: dict[str, str]
+) -> None:
+    for _ in range(200):
+        runtime.write_log(web["nginx"], "x" * 10_000)
+    read, write = os.pipe()
+    command = [sys.executable, "-m", "podyard", "-r", server.endpoint, "logs", "-f", "web/nginx"]
+    with subprocess.Popen(command, stdout=write, stderr=subprocess.PIPE, process_group=0) as process:
+        os.close(write)
+        try:
+            assert os.read(read, 4) == b"one\n"
+            # The pipe is full a moment later.
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+            os.close(read)
+    assert (process.returncode, err) == (130, b"")
+
+
+def test_a_reader_who_has_gone_ends_the_following_with_the_next_line(
+    runtime: FakeRuntime, server: FakeServer, web: dict[str, str]
+) -> None:
+    read, write = os.pipe()
+    command = [sys.executable, "-m", "podyard", "-r", server.endpoint, "logs", "-f", "web/nginx"]
+    with subprocess.Popen(command, stdout=write, stderr=subprocess.PIPE) as process:
+        os.close(write)
+        try:
+            assert os.read(read, 100).startswith(b"one\n")
+            os.close(read)
+            runtime.write_log(web["nginx"], "three")
+            _, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert (process.returncode, err) == (141, b"")
