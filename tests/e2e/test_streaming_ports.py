@@ -61,6 +61,34 @@ async def test_port_forward_carries_many_connections_and_survives_a_bad_one(
             await process.wait()
 
 
+async def test_ctrl_c_ends_port_forward_whatever_goes_on_in_it(kit: Kit, environment: dict[str, str]) -> None:
+    sandbox_id = await kit.sandbox()
+    server = await kit.start(sandbox_id, ["nc", "-ll", "-p", "7000", "-e", "cat"])
+    await listening(kit, server, 7000)
+    process = await asyncio.create_subprocess_exec(
+        *PODYARD,
+        *("port-forward", "--address", "127.0.0.1", sandbox_id, ":7000"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(LIMIT):
+            found = re.search(rb":(\d+) ->", await process.stdout.readline())
+            assert found
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(found[1]))
+            writer.write(b"x")
+            assert await reader.readexactly(1) == b"x"
+            process.send_signal(signal.SIGINT)
+            _, err = await process.communicate()
+            writer.close()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert (process.returncode, err) == (130, b"")
+
+
 async def test_port_forward_says_what_is_wrong_with_a_port(kit: Kit, run: Run) -> None:
     sandbox_id = await kit.sandbox()
     assert (await asyncio.to_thread(run, "port-forward", sandbox_id, "x:80")).returncode == 2

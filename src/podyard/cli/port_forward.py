@@ -77,7 +77,8 @@ async def command(
     async with client.runtime.port_forward(pod.sandbox.id, transport=transport) as forward, AsyncExitStack() as stack:
         for pair in wanted:
             for server in await _listen(pair, addresses, _carrier(forward, pair.remote)):
-                await stack.enter_async_context(server)
+                # Closing waits for nothing: from Python 3.12 on a server would wait until its connections have ended.
+                stack.callback(server.close)
                 host, port = server.sockets[0].getsockname()[:2]
                 shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
                 print(f"Forwarding from {shown} -> {pair.remote}", flush=True)
@@ -108,7 +109,8 @@ def _carrier(forward: PortForward, port: int) -> Handler:
             async with await forward.connect(port) as connection:
                 await _join(connection, reader, writer)
         except PodyardError as error:
-            complain(error)
+            if not forward.closed:
+                complain(error)
         except ConnectionError:
             pass  # whoever connected here has gone
         finally:

@@ -98,6 +98,11 @@ class PortForward:
         self._open: set[Connection] = set()
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether this end has hung up all."""
+        return self._closed
+
     async def connect(self, port: int) -> Connection:
         """A connection to a port in the pod. Whether something listens there shows when it is read.
 
