@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -34,7 +37,9 @@ def _load(context: click.Context, parameter: click.Parameter, path: str) -> Mani
 @click.command()
 @click.argument("manifest", metavar="POD.yaml", callback=_load)
 @click.option("--follow", "-f", is_flag=True, help="Follow the logs, and start containers again that end.")
-@click.option("--rm", "remove", is_flag=True, help="With -f: remove the Pods at the end, Ctrl-C included.")
+@click.option(
+    "--rm", "remove", is_flag=True, help="With -f: remove the Pods at the end, Ctrl-C, SIGTERM, SIGHUP included."
+)
 @output_options
 @with_client
 async def command(client: Client, settings: Settings, *, manifest: Manifest, follow: bool, remove: bool) -> int:
@@ -47,6 +52,41 @@ async def command(client: Client, settings: Settings, *, manifest: Manifest, fol
     """
     if remove and not follow:
         raise InvalidArgument("--rm removes the Pods when -f ends: give both")
+    if not remove:
+        return await _run(client, settings, manifest, follow=follow, remove=False)
+    with _interrupted_by(signal.SIGTERM, signal.SIGHUP) as came:
+        try:
+            return await _run(client, settings, manifest, follow=True, remove=True)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not came or task is None:
+                raise
+            task.uncancel()
+            return 128 + came[0]
+
+
+@contextmanager
+def _interrupted_by(*numbers: signal.Signals) -> Iterator[list[signal.Signals]]:
+    """Have signals cancel this task, as Ctrl-C does, unless they are ignored; those that came."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    came: list[signal.Signals] = []
+
+    def take(number: signal.Signals) -> None:
+        came.append(number)
+        if task is not None:
+            task.cancel()
+
+    handled = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in handled:
+        loop.add_signal_handler(number, take, number)
+    try:
+        yield came
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+
+async def _run(client: Client, settings: Settings, manifest: Manifest, *, follow: bool, remove: bool) -> int:
     from podyard.pods.objects import ManifestObjects
 
     pods, objects = manifest.pods, ManifestObjects(manifest.config_maps, manifest.secrets)

@@ -213,6 +213,20 @@ def test_ctrl_c_detaches_unless_the_pod_was_to_be_removed(
     assert ("detached: Pod default/web goes on" in err) is not remove
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_pod_that_was_to_be_removed_is_when_a_signal_ends_the_command(
+    server: FakeServer, runtime: FakeRuntime, written: Callable[..., str], number: signal.Signals
+) -> None:
+    with running(server, "-f", "--rm", written(manifest(policy="Always"))) as process:
+        assert process.stdout is not None
+        while "main attempt 0 started" not in (line := process.stdout.readline()):
+            assert line, "it ended before it followed"
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, "Traceback" in err) == (128 + number, False)
+    assert runtime.sandboxes == {}
+
+
 def test_ctrl_c_while_the_pod_is_started_says_how_to_remove_it(
     server: FakeServer, runtime: FakeRuntime, written: Callable[..., str]
 ) -> None:
