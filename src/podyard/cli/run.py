@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from podyard.client import Client
     from podyard.manifest import Manifest
     from podyard.manifest.model import Container, Pod
-    from podyard.pods import PodEngine, PodView
+    from podyard.pods import PodEngine, PodEvent, PodView
 
 
 def _load(context: click.Context, parameter: click.Parameter, path: str) -> Manifest:
@@ -92,10 +92,11 @@ async def _run(client: Client, settings: Settings, manifest: Manifest, *, follow
     pods, objects = manifest.pods, ManifestObjects(manifest.config_maps, manifest.secrets)
     engine = pod_engine(client, settings, objects)
     started: list[tuple[Pod, PodView]] = []
+    begun: dict[str, Pod] = {}
     try:
         for pod in pods:
             try:
-                started.append((pod, await _start(client, engine, settings, pod)))
+                started.append((pod, await _start(client, engine, settings, pod, begun, remove=remove)))
             except FailedPrecondition as error:
                 code = await _failed_code(engine, pod) if follow else 0
                 if not code:
@@ -107,21 +108,34 @@ async def _run(client: Client, settings: Settings, manifest: Manifest, *, follow
             return await _attached(engine, started, remove)
     finally:
         if remove:
-            for _, running in started:
-                await engine.remove(running.name, running.namespace)
+            # Those too that never came up: an init container failed, or the start was interrupted.
+            for pod in begun.values():
+                await engine.remove(pod.metadata.name, pod.metadata.namespace)
     _tell_of_restarts(pods, settings)
     return 0
 
 
-async def _start(client: Client, engine: PodEngine, settings: Settings, pod: Pod) -> PodView:
+async def _start(
+    client: Client, engine: PodEngine, settings: Settings, pod: Pod, begun: dict[str, Pod], *, remove: bool
+) -> PodView:
+    """Start a Pod, and note in ``begun`` that it is this command's: another one of its name may be there already."""
     images = {container.image for container in pod.all_containers()}
     with steps(quiet=not settings.for_people) as display:
+
+        def take(event: PodEvent) -> None:
+            begun[pod.full_name] = pod
+            display.event(event)
+
         async with watched(client, display, images):
             try:
-                return await engine.run(pod, on_event=display.event)
+                return await engine.run(pod, on_event=take)
             except asyncio.CancelledError:
                 name = pod.full_name
-                print(f'interrupted: what Pod {name} has by now stays; "podyard rm {name}" removes it', file=sys.stderr)
+                if not remove:
+                    print(
+                        f'interrupted: what Pod {name} has by now stays; "podyard rm {name}" removes it',
+                        file=sys.stderr,
+                    )
                 raise
 
 

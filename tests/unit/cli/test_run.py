@@ -238,6 +238,30 @@ def test_ctrl_c_while_the_pod_is_started_says_how_to_remove_it(
     assert "podyard rm default/web" in err
 
 
+def test_rm_removes_what_never_came_up_but_no_other_pod(
+    podyard: Podyard, runtime: FakeRuntime, written: Callable[..., str]
+) -> None:
+    runtime.behaviour = {"prepare": ends(runtime, 9)}
+    init = [{"name": "prepare", "image": "busybox:1"}]
+    assert podyard("run", "-f", "--rm", written(manifest(initContainers=init))).code == 9
+    assert runtime.sandboxes == {}
+    assert podyard("run", written(manifest(policy="Always"))).code == 0
+    assert podyard("run", "-f", "--rm", written(manifest(policy="Never"))).code != 0
+    assert len(runtime.sandboxes) == 1
+
+
+def test_rm_removes_what_ctrl_c_leaves_of_a_start(
+    server: FakeServer, runtime: FakeRuntime, written: Callable[..., str]
+) -> None:
+    runtime.pull_gate.clear()
+    with running(server, "-f", "--rm", written(manifest())) as process:
+        wait_until_called(runtime, "PullImage", process)
+        err = interrupted(process)
+    runtime.pull_gate.set()
+    assert runtime.sandboxes == {}
+    assert "podyard rm" not in err
+
+
 def test_documents_beside_the_pod_are_there_for_it(
     podyard: Podyard, runtime: FakeRuntime, written: Callable[..., str], folders: Path
 ) -> None:
