@@ -45,6 +45,9 @@ _ORPHANS = "ExecSync waits for whatever keeps the command's output open (fixed i
 NOT_RUN: dict[str, str] = {
     "test_exec_and_logs.py::test_a_timeout_kills_the_command": _ORPHANS,
     "test_exec_and_logs.py::test_orphans_are_not_waited_for": _ORPHANS,
+    "test_exec_and_logs.py::test_many_ask_for_one_rotation": (
+        "several ReopenContainerLog at once lose lines: in 5 of 7 runs with five, in none of 6 with one at a time"
+    ),
     "test_container.py::test_oom_killed_is_reported": (
         "its OOM event and the exit race: the reason was Error in 3 of 50 runs under load"
     ),

@@ -213,6 +213,15 @@ def test_ctrl_c_detaches_unless_the_pod_was_to_be_removed(
     assert ("detached: Pod default/web goes on" in err) is not remove
 
 
+@pytest.fixture
+def hearing() -> Iterator[None]:
+    """What is started hears SIGHUP, also where the tests do not (nohup)."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hearing")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_pod_that_was_to_be_removed_is_when_a_signal_ends_the_command(
     server: FakeServer, runtime: FakeRuntime, written: Callable[..., str], number: signal.Signals
