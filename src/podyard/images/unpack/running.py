@@ -38,7 +38,7 @@ class Running(Protocol):
     stderr: IO[bytes] | None
 
     def tell(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
-        """Send it something that it may be waiting for, if it still runs."""
+        """Send it something that it may be waiting for, if it still runs. Raises OSError when the kernel refuses."""
         ...
 
     def hang_up(self) -> None:
@@ -78,7 +78,7 @@ class Forked:
     def tell(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
         """Send it a message."""
         assert self._orders is not None
-        with suppress(OSError):
+        with suppress(BrokenPipeError, ConnectionResetError):  # its end is told by who waits for its result
             socket.send_fds(self._orders, [json.dumps(message).encode()], descriptors)
 
     def hang_up(self) -> None:
