@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 class Door:
-    """Passes connections at ``path`` on to another socket. ``close``: for its clients the runtime is gone."""
+    """Passes connections at ``path`` on to another socket.
+
+    To its clients ``close`` is a runtime that is gone, ``cut`` one that was restarted.
+    """
 
     def __init__(self, path: Path, target: Path) -> None:
         self.path = path
@@ -30,6 +33,10 @@ class Door:
         assert self._server is not None
         self._server.close()
         self.path.unlink(missing_ok=True)
+        await self.cut()
+
+    async def cut(self) -> None:
+        """Cut all connections; who connects again is let in."""
         for task in list(self._through):
             task.cancel()
         if self._through:

@@ -22,15 +22,23 @@ _REGISTRY = "RegistryUnavailable: "
 """How the text of that error begins in every runtime (the kubelet knows it too)."""
 
 
+_BROKEN = ("Stream removed", "Socket closed", "Connection reset", "Cancelling all calls", "recvmsg:", "sendmsg:")
+"""How gRPC's texts begin for a call whose connection ended under it (the fourth is said by its server that stops)."""
+
+
 def from_rpc(error: grpc.aio.AioRpcError, endpoint: Endpoint, method: str, timeout: float) -> PodyardError:
     """The error for a call that failed.
 
     The runtime's own text is kept. What the channel itself found is told with the endpoint and the call:
-    EndpointError where nobody can be reached, DeadlineExceeded after ``timeout`` seconds without an answer.
+    EndpointError where nobody can be reached or the connection ends under the call, DeadlineExceeded after ``timeout``
+    seconds without an answer.
     """
     status, text = error.code().name, error.details() or ""
     if status == "UNAVAILABLE":
         return _unavailable(endpoint, method, text)
+    if status == "CANCELLED" and text in {"", "CANCELLED"}:
+        # The call was not cancelled here: gRPC's server resets the streams so when it is stopped.
+        return _broken(endpoint, method, "the runtime cancelled it, and does not say why")
     if status == "DEADLINE_EXCEEDED" and text in {"", "Deadline Exceeded"}:
         return DeadlineExceeded(f"{endpoint} did not answer {method} within {timeout:.3g} s")
     if status == "RESOURCE_EXHAUSTED" and "message larger than max" in text:
@@ -50,6 +58,12 @@ def _unavailable(endpoint: Endpoint, method: str, text: str) -> PodyardError:
         return EndpointError(
             f"{method} cannot reach {endpoint}, though its socket is in use (it is dialled again within 3 s): {text}"
         )
+    if text.startswith(_BROKEN):
+        return _broken(endpoint, method, text)
     if text.startswith(_REGISTRY):
         return RegistryUnavailable(text.removeprefix(_REGISTRY))
     return Unavailable(f"{endpoint} cannot answer {method} now: {text or 'it does not say why'}")
+
+
+def _broken(endpoint: Endpoint, method: str, reason: str) -> EndpointError:
+    return EndpointError(f"{endpoint} was lost during {method}, which may be done or not; try again: {reason}")

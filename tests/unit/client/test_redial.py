@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import pytest
+from tests.support.door import Door
 
 from podyard.client import Client, connection
+from podyard.client.endpoints import Endpoint
+from podyard.client.errors import from_rpc
 from podyard.errors import EndpointError, PodyardError
 
 BOTH = ("v1", "v1alpha2")
@@ -51,6 +57,52 @@ async def test_calls_fail_while_the_runtime_is_away_and_work_when_it_is_back(run
                 await client.runtime.list_containers()
             await runtimes.serve()
             await eventually(works(client))
+
+
+async def test_a_call_during_which_the_runtime_is_restarted_says_so(
+    runtimes: Any, make_runtime: Any, eventually: Any, tmp_path: Path
+) -> None:
+    asked = asyncio.Event()
+
+    async def hang(_request: Any) -> Any:
+        asked.set()
+        await asyncio.Event().wait()
+
+    await runtimes.serve(calls=make_runtime(StartContainer=hang))
+    door = Door(tmp_path / "door.sock", runtimes.path)
+    await door.open()
+    try:
+        async with await Client.connect(str(door.path)) as client:
+            start = asyncio.create_task(client.runtime.start_container("12"))
+            await asked.wait()
+            await door.cut()
+            with pytest.raises(EndpointError, match="was lost during StartContainer, which may be done or not"):
+                await start
+            await eventually(works(client))
+    finally:
+        await door.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        # Seen with a server that was killed, and stopped, and was at once back, under calls without end.
+        (grpc.StatusCode.UNAVAILABLE, "Stream removed (sendmsg: Broken pipe (32))"),
+        (grpc.StatusCode.UNAVAILABLE, "Stream removed (recvmsg:Connection reset by peer (104))"),
+        (grpc.StatusCode.UNAVAILABLE, "Stream removed (Socket closed)"),
+        (grpc.StatusCode.UNAVAILABLE, "Cancelling all calls"),
+        (grpc.StatusCode.CANCELLED, "CANCELLED"),
+    ],
+)
+async def test_what_grpc_says_of_a_lost_connection_is_no_answer_of_the_runtime(
+    runtimes: Any, code: grpc.StatusCode, text: str
+) -> None:
+    await runtimes.serve()
+    none = grpc.aio.Metadata()
+    received = grpc.aio.AioRpcError(code, none, none, details=text)
+    error = from_rpc(received, Endpoint(str(runtimes.path)), "Version", 2)
+    assert isinstance(error, EndpointError)
+    assert "was lost during Version" in str(error)
 
 
 @pytest.mark.parametrize(("chosen", "other"), [("v1", "v1alpha2"), ("v1alpha2", "v1")])
