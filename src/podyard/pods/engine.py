@@ -29,7 +29,7 @@ from podyard.pods.deadline import until_deadline
 from podyard.pods.folders import Folders, PodFolder
 from podyard.pods.host import read_host
 from podyard.pods.inventory import Inventory
-from podyard.pods.keep import can_go_on, has_ended, is_of, occupies
+from podyard.pods.keep import has_ended, is_of, occupies
 from podyard.pods.launch import Launcher
 from podyard.pods.loglines import LogLine
 from podyard.pods.logs import follow, log_of
@@ -40,6 +40,7 @@ from podyard.pods.restarts import BackOffPolicy
 from podyard.pods.start import Start
 from podyard.pods.steps import Steps
 from podyard.pods.supervise import POLL, Pause, Supervisor, just_wait
+from podyard.pods.takeover import Found, Takeover
 from podyard.pods.users import first_id
 from podyard.pods.verdict import Verdict, write_verdict
 from podyard.pods.views import OnEvent, PodView, RunningPod, ignore
@@ -71,6 +72,7 @@ class PodEngine:
         self._client = client
         self.folders = Folders(root, log_root)
         self._inventory = Inventory(client, self.folders)
+        self._takeover = Takeover(client, self.folders, self._inventory)
         self._back_off = back_off or BackOffPolicy()
         self._poll = poll
         self._refresh = refresh
@@ -149,16 +151,16 @@ class PodEngine:
         with self.folders.exclusive(namespace, name) as mine:
             if not mine:
                 raise FailedPrecondition(f"another podyard starts or supervises the pod {pod.full_name}")
-            found = await self._found(pod, owned, steps)
-            if found is None or not has_ended(found, pod):
-                uid = pod.metadata.uid or (found.uid if found else str(uuid.uuid4()))
-                launcher = await self._launcher(pod, uid, steps, board)
+            found = await self._takeover.find(pod, owned, steps)
+            if found.usable is None or not has_ended(found.usable, pod):
+                uid = pod.metadata.uid or (found.view.uid if found.view else str(uuid.uuid4()))
+                launcher = await self._launcher(pod, uid, steps, board, found)
                 start = Start(self._client, launcher, steps, self._back_off, patience=self._back_off.first)
-                if found is None:
+                if found.usable is None:
                     await start.sandbox()
-                    await self._discard_twins(pod, owned, launcher.sandbox_id, steps)
+                    await self._takeover.discard_twins(pod, owned, uid, steps)
                 else:
-                    await launcher.adopt(found.sandbox_id)
+                    await launcher.adopt(found.usable.sandbox_id)
 
                 async def work() -> None:
                     supervisor = self._supervisor(launcher, steps, pause)
@@ -178,7 +180,7 @@ class PodEngine:
 
         Raises what failed, all of it in one error.
         """
-        await self._announce_stop(view)
+        await self._takeover.announce_stop(view)
         if failures := await removal.stop_pod(self._client, view, grace, Steps(on_event)):
             raise removal.combined(failures)
 
@@ -203,7 +205,7 @@ class PodEngine:
         with ExitStack() as stack:
             with suppress(ResourceExhausted):  # a full disk keeps nothing from being removed
                 stack.enter_context(self.folders.exclusive(view.namespace, view.name))
-            await self._discard(view, Steps(on_event))
+            await self._takeover.discard(view, Steps(on_event))
 
     async def find(self, name: str, namespace: str | None = None) -> list[PodView]:
         """The Pods of that name, of all namespaces or of one, whoever made them."""
@@ -224,7 +226,7 @@ class PodEngine:
         steps = Steps(on_event)
         failures = []
         for pod in found:
-            await self._announce_stop(pod)
+            await self._takeover.announce_stop(pod)
             failures += await removal.stop_pod(self._client, pod, grace, steps)
         if failures:
             raise removal.combined(failures)
@@ -267,69 +269,23 @@ class PodEngine:
     async def _remove(self, name: str, namespace: str, grace: int | None, steps: Steps) -> None:
         failures = []
         for pod in await self.find(name, namespace):
-            await self._announce_stop(pod)
+            await self._takeover.announce_stop(pod)
             failures += await removal.remove_pod(self._client, pod, grace, steps)
         if not failures:
             failures = await removal.remove_folders(self._client, self.folders, namespace, name, steps)
         if failures:
             raise removal.combined(failures)
 
-    async def _found(self, pod: Pod, owned: Callable[[PodView], bool], steps: Steps) -> PodView | None:
-        """What is there of a Pod and can be used, or has ended for good; other Pods of its name are removed."""
-        name, namespace = pod.metadata.name, pod.metadata.namespace
-        usable: PodView | None = None
-        others = False
-        for view in await self.find(name, namespace):
-            if not owned(view):
-                others = True
-                if view.ready:
-                    raise AlreadyExists(
-                        f"another pod {view.full_name} runs already (sandbox {view.sandbox_id[:12]}), which is not of "
-                        f"this manifest: remove it with podyard rm {view.full_name}, or name this one otherwise"
-                    )
-                continue
-            folder = self.folder(view)
-            if usable is None and is_of(view, pod) and (has_ended(view, pod) or can_go_on(view, folder)):
-                usable = view
-            else:
-                await self._discard(view, steps)
-        if usable is not None or others:
-            return usable
-        # What a start left that did not get as far as the sandbox.
-        if failures := await removal.remove_folders(self._client, self.folders, namespace, name, steps):
-            raise removal.combined(failures)
-        return None
-
-    async def _discard_twins(self, pod: Pod, owned: Callable[[PodView], bool], mine: str, steps: Steps) -> None:
-        """Remove the Pod of a start that was given up while the endpoint still worked on it."""
-        for view in await self.find(pod.metadata.name, pod.metadata.namespace):
-            if owned(view) and view.sandbox_id != mine:
-                await self._discard(view, steps)
-
-    async def _discard(self, view: PodView, steps: Steps) -> None:
-        await self._announce_stop(view)
-        failures = await removal.stop_pod(self._client, view, None, steps)
-        if not failures:
-            # The files go before the sandbox: whoever goes on after a crash finds them by it.
-            await self._remove_folder(view, steps)
-        if removed := await removal.remove_stopped(self._client, view, steps):
-            raise removal.combined(failures + removed)
-        if failures:
-            await self._remove_folder(view, steps)
-
-    async def _remove_folder(self, view: PodView, steps: Steps) -> None:
-        with steps.step("removing the files of", view.full_name):
-            await removal.remove_folder(self.folder(view))
-
-    async def _announce_stop(self, pod: PodView) -> None:
-        await asyncio.to_thread(self.folders.announce_stop, pod.namespace, pod.name, pod.uid)
-
-    async def _launcher(self, pod: Pod, uid: str, steps: Steps, board: Board | None = None) -> Launcher:
+    async def _launcher(
+        self, pod: Pod, uid: str, steps: Steps, board: Board | None = None, found: Found | None = None
+    ) -> Launcher:
         host = dataclasses.replace(await in_thread(read_host, self.folders.root), cluster_dns=self._dns)
         pod = replace(pod, metadata=replace(pod.metadata, uid=uid))
         folder = self.folders.of(pod.metadata.namespace, pod.metadata.name, uid)
         users = None if pod.spec.host_users else await asyncio.to_thread(first_id, self.folders.root, folder)
-        return Launcher(self._client, pod, folder, host, steps, objects=self._objects, users=users, board=board)
+        return Launcher(
+            self._client, pod, folder, host, steps, objects=self._objects, users=users, board=board, found=found
+        )
 
     def _supervisor(self, launcher: Launcher, steps: Steps, pause: Pause) -> Supervisor:
         return Supervisor(

@@ -63,7 +63,8 @@ class Inventory:
         return status.state == api.CONTAINER_EXITED
 
     async def _pod(self, sandboxes: list[api.PodSandbox], containers: Iterable[api.Container]) -> PodView | None:
-        sandboxes = sorted(sandboxes, key=lambda sandbox: sandbox.created_at, reverse=True)
+        # By their numbers first: somebody may have set the clock back between two of them.
+        sandboxes = sorted(sandboxes, key=lambda one: (one.metadata.attempt, one.created_at), reverse=True)
         newest = sandboxes[0]
         ids = {sandbox.id for sandbox in sandboxes}
         mine = [container for container in containers if container.pod_sandbox_id in ids]
@@ -80,6 +81,7 @@ class Inventory:
             namespace=newest.metadata.namespace,
             uid=newest.metadata.uid,
             sandbox_id=newest.id,
+            attempt=newest.metadata.attempt,
             ips=tuple(address for address in addresses if address),
             containers=current,
             earlier=earlier,
@@ -160,8 +162,9 @@ def _grace(annotations: Mapping[str, str]) -> int:
 
 def _by_attempt(views: list[ContainerView]) -> tuple[tuple[ContainerView, ...], tuple[ContainerView, ...]]:
     """The newest attempt at each name, in the order in which the names came up, and all others, newest first."""
-    views = sorted(views, key=lambda view: (view.created_at, view.restarts))
-    order = {name: index for index, name in enumerate(dict.fromkeys(view.name for view in views))}
+    names = [view.name for view in sorted(views, key=lambda view: view.created_at)]
+    order = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    views = sorted(views, key=lambda view: (view.restarts, view.created_at))  # the clock may have been set back
     newest = {view.name: view for view in views}
     current = sorted(newest.values(), key=lambda view: (not view.init, view.kind == "ephemeral", order[view.name]))
     kept = {view.id for view in current}

@@ -29,6 +29,7 @@ from podyard.pods.patience import in_thread, is_away
 from podyard.pods.projections import Projections
 from podyard.pods.steps import Steps
 from podyard.pods.stopping import stop_container
+from podyard.pods.takeover import Found
 from podyard.pods.users import check_groups_policy, check_user_namespaces
 
 HOOK_LIMIT = 3600
@@ -38,7 +39,7 @@ HOOK_LIMIT = 3600
 class Launcher:
     """Makes the sandbox and starts containers of a Pod (which has its uid).
 
-    ``users``: the host id of its root where it has its own user namespace.
+    ``users``: the host id of its root where it has its own user namespace. ``found``: what was there of it.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Launcher:
         objects: Objects,
         users: int | None = None,
         board: Board | None = None,
+        found: Found | None = None,
     ) -> None:
         self.pod = pod
         self.folder = folder
@@ -62,7 +64,12 @@ class Launcher:
         self._steps = steps
         self._objects = objects
         self._users = users
-        self._sandbox = sandbox_config(pod, host, log_directory=str(folder.logs), users=users)
+        found = found or Found()
+        self.is_new = found.view is None
+        """Whether the Pod has never had a sandbox, so that its volumes hold nothing of its own."""
+        self._next_attempts = found.next_attempts()
+        attempt = found.sandbox_attempt()
+        self._sandbox = sandbox_config(pod, host, log_directory=str(folder.logs), users=users, attempt=attempt)
         self._images = Images(client, pod, objects, steps, self._sandbox)
         self._mounts = Mounts(client, pod, folder, self._images, self._handler)
         self.sandbox_id = ""
@@ -111,6 +118,10 @@ class Launcher:
         self.sandbox_id, self.created_at = sandbox_id, status.created_at / 1e9
         text = hosts_file(self.pod, self.host, self.ips)
         await in_thread(_write_hosts, self.folder, text)
+
+    def next_attempt(self, name: str) -> int:
+        """The number of a container's first attempt in a sandbox: it goes on from those in earlier ones."""
+        return self._next_attempts.get(name, 0)
 
     async def launch(self, container: Container, attempt: int) -> str:
         """Make and start one attempt at a container; its id. Raises as ``start`` does, and what making it raises."""

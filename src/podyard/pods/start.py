@@ -47,10 +47,10 @@ class Start:
         """Start a Pod's containers. Raises the error of the step that failed."""
         spec = self._launcher.pod.spec
         for container in (*spec.containers, *spec.ephemeral_containers):
-            await self._launcher.launch(container, 0)
+            await self._launcher.launch(container, self._launcher.next_attempt(container.name))
 
     async def sandbox(self) -> None:
-        """Make a Pod's volumes and its sandbox. When that fails, no directories stay that no sandbox uses."""
+        """Make a Pod's volumes and its sandbox. When that fails, no directories stay that no sandbox has used."""
         name = self._launcher.pod.full_name
         try:
             while not await self._has_volumes():
@@ -60,7 +60,7 @@ class Start:
                 note.detail = " ".join([self._launcher.sandbox_id[:12], *self._launcher.ips])
         except PodyardError:
             if not self._launcher.sandbox_id:
-                await remove_folder(self._launcher.folder)
+                await self._give_up()
             raise
 
     async def init_containers(self) -> None:
@@ -89,19 +89,24 @@ class Start:
             with self._steps.step("preparing the volumes of", self._launcher.pod.full_name):
                 await self._launcher.prepare_volumes()
         except asyncio.CancelledError:
-            await remove_folder(self._launcher.folder)  # no sandbox uses it, and whoever comes next may not look for it
+            await self._give_up()
             raise
         except NotFound as error:
             if self._patience is None:
                 raise
             for container in containers:
                 board.waiting[container.name] = Waiting("ContainerCreating", str(error))
-            await remove_folder(self._launcher.folder)
+            await self._give_up()
             await asyncio.sleep(self._patience)
             return False
         for container in containers:
             board.runs(container.name)
         return True
+
+    async def _give_up(self) -> None:
+        """Remove the directories of a Pod that never had a sandbox: whoever comes next may not look for them."""
+        if self._launcher.is_new:
+            await remove_folder(self._launcher.folder)
 
     async def _launch(self, container: Container, attempt: int) -> str:
         """Start one attempt at a container; its id."""
@@ -118,7 +123,8 @@ class Start:
     async def _begin(self, container: Container, found: api.Container | None) -> tuple[str, int]:
         """The id and the number of the attempt that is there, started if it never was; else of a new one."""
         if found is None:
-            return await self._launch(container, 0), 0
+            attempt = self._launcher.next_attempt(container.name)
+            return await self._launch(container, attempt), attempt
         attempt = found.metadata.attempt
         if found.state == api.CONTAINER_CREATED:
             await self._launcher.go_on(container, found.id)

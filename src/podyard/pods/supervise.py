@@ -248,7 +248,7 @@ class Supervisor:
 
     async def _launch(self, container: Container, last: api.Container | None) -> None:
         """Start the attempt after the last one."""
-        attempt = 0 if last is None else last.metadata.attempt + 1
+        attempt = self._launcher.next_attempt(container.name) if last is None else last.metadata.attempt + 1
         if last is not None and last.state != api.CONTAINER_EXITED:
             await self._client.runtime.stop_container(last.id, self._grace)
         if attempt > 1:

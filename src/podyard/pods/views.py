@@ -89,6 +89,8 @@ class PodView:
     namespace: str
     uid: str
     sandbox_id: str
+    attempt: int = 0
+    """How many sandboxes it had before."""
     ips: tuple[str, ...]
     containers: tuple[ContainerView, ...]
     """The newest attempt at each container: init containers and sidecars first, then by age."""

@@ -27,9 +27,10 @@ _DIRECTORY_MODE = 0o777
 def prepare(pod: Pod, folder: PodFolder) -> None:
     """Make the Pod's directory and those of its volumes, and check or make the host paths.
 
-    Raises FailedPrecondition when a host path is not what its type says.
+    What an earlier sandbox of the Pod left in its volumes stays. Raises FailedPrecondition when a host path is not what
+    its type says.
     """
-    folder.path.mkdir(mode=0o750, parents=True)
+    folder.path.mkdir(mode=0o750, parents=True, exist_ok=True)
     make_room(folder)
     for volume in pod.spec.volumes:
         if volume.host_path is not None:
@@ -73,7 +74,9 @@ def source(
 
 def _make_empty_dir(pod: Pod, volume: Volume, path: Path) -> None:
     assert volume.empty_dir is not None
-    path.mkdir(mode=0o755, parents=True)
+    if path.is_mount() if volume.empty_dir.medium else path.exists():
+        return
+    path.mkdir(mode=0o755, parents=True, exist_ok=True)  # of memory, the mount point outlives a reboot
     group = pod.spec.security_context.fs_group
     # with fsGroup new files belong to that group too
     mode = _DIRECTORY_MODE if group is None else _DIRECTORY_MODE | stat.S_ISGID
@@ -88,8 +91,8 @@ def _make_empty_dir(pod: Pod, volume: Volume, path: Path) -> None:
 
 def _make_projection(volume: Volume, path: Path) -> None:
     """A directory for files from elsewhere. What may hold secrets is never written to a disk."""
-    path.mkdir(mode=0o755, parents=True)
-    if volume.config_map is None:
+    path.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if volume.config_map is None and not path.is_mount():
         mount_tmpfs(path, None, 0o755)
 
 

@@ -91,6 +91,29 @@ def test_an_empty_dir_belongs_to_the_pods_group(make_pod: MakePod, folder: PodFo
 
 
 @pytest.mark.host
+def test_volumes_that_are_there_keep_what_they_hold_and_memory_is_mounted_again_after_a_reboot(
+    make_pod: MakePod, folder: PodFolder
+) -> None:
+    memory, secret = "{name: m, emptyDir: {medium: Memory}}", "{name: t, secret: {secretName: s}}"
+    pod = make_pod(f"volumes: [{{name: v, emptyDir: {{}}}}, {memory}, {secret}]\nsecurityContext: {{fsGroup: 1234}}")
+    volumes.prepare(pod, folder)
+    (folder.volume("v") / "file").touch()
+    (folder.volume("m") / "file").touch()
+    folder.volume("v").chmod(0o700)
+    volumes.prepare(pod, folder)
+    assert (folder.volume("v") / "file").exists()
+    assert (folder.volume("m") / "file").exists()
+    assert len(host_mounts.mounts_below(folder.path)) == 2
+    for mounted in ("m", "t"):
+        subprocess.run(["umount", folder.volume(mounted)], check=True)
+    volumes.prepare(pod, folder)
+    assert list(folder.volume("m").iterdir()) == []
+    assert len(host_mounts.mounts_below(folder.path)) == 2
+    found = [(stat.S_IMODE(one.st_mode), one.st_gid) for one in (folder.volume(name).stat() for name in "vm")]
+    assert found == [(0o700, 1234), (0o2777, 1234)]
+
+
+@pytest.mark.host
 @pytest.mark.parametrize(
     ("limit", "size"), [("", 64 << 20), (", sizeLimit: 1Mi", 1 << 20), (", sizeLimit: 1Gi", 64 << 20)]
 )

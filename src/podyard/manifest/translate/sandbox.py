@@ -12,15 +12,18 @@ from podyard.manifest.translate.resources import pod_overhead, pod_resources
 from podyard.manifest.translate.security import namespace_options, selinux
 
 
-def sandbox_config(pod: Pod, host: HostFacts, *, log_directory: str, users: int | None = None) -> api.PodSandboxConfig:
-    """The request for a Pod's sandbox. ``users``: the host id of its root, in a user namespace of its own.
+def sandbox_config(
+    pod: Pod, host: HostFacts, *, log_directory: str, users: int | None = None, attempt: int = 0
+) -> api.PodSandboxConfig:
+    """The request for a Pod's sandbox.
 
+    ``users``: the host id of its root, in a user namespace of its own. ``attempt``: how many sandboxes it had before.
     Raises InvalidArgument for a host name that the kernel cannot keep.
     """
     spec = pod.spec
     config = api.PodSandboxConfig(
         metadata=api.PodSandboxMetadata(
-            name=pod.metadata.name, namespace=pod.metadata.namespace, uid=pod.metadata.uid, attempt=0
+            name=pod.metadata.name, namespace=pod.metadata.namespace, uid=pod.metadata.uid, attempt=attempt
         ),
         hostname="" if spec.host_network else kernel_name(pod, host),
         log_directory=log_directory,
