@@ -26,6 +26,7 @@ for the statuses that it receives, so a caller sees one hierarchy on both ends.
 from __future__ import annotations
 
 import errno
+import os
 from typing import ClassVar
 
 __all__ = [
@@ -197,8 +198,8 @@ def for_status(status: str, text: str) -> PodyardError:
 def translate(error: BaseException, doing: str) -> PodyardError:
     """Any error as a PodyardError whose text ends with what was being done (``doing`` completes "while …").
 
-    A PodyardError keeps its class; a full disk becomes ResourceExhausted, a time limit DeadlineExceeded, anything else
-    Internal.
+    A PodyardError keeps its class; a full disk becomes ResourceExhausted, a time limit DeadlineExceeded, text that is
+    not UTF-8 InvalidArgument, anything else Internal.
     """
     text = str(error) or repr(error)
     kind: type[PodyardError] = Internal
@@ -208,6 +209,9 @@ def translate(error: BaseException, doing: str) -> PodyardError:
         kind = ResourceExhausted
     elif isinstance(error, TimeoutError):
         kind, text = DeadlineExceeded, "the time limit ran out"
+    elif isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":
+        # Arguments and file names have other bytes as surrogates (os.fsdecode), which no protocol carries.
+        kind, text = InvalidArgument, f"{os.fsencode(error.object)!r} is not UTF-8"
     elif not isinstance(error, OSError):
         text = repr(error)
     translated = kind(f"{text} (while {doing})")

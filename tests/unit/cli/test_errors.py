@@ -59,6 +59,12 @@ def test_an_endpoint_that_cannot_be_one_is_an_invalid_argument(bare: Podyard) ->
     assert bare("-r", "tcp://localhost:1", "pods").code == 2
 
 
+def test_an_argument_that_is_not_utf_8_is_an_invalid_argument(podyard: Podyard) -> None:
+    ended = podyard("rmi", os.fsdecode(b"caf\xe9"))
+    assert (ended.code, ended.out) == (2, "")
+    assert r"b'caf\xe9' is not UTF-8" in ended.err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("nothing",), ("pods", "--no-such-option"), ("rmi",), ("pods", "-o", "xml"), ("--timeout", "0", "pods")],
