@@ -55,6 +55,15 @@ async def read_until(session: Session, text: bytes) -> None:
             found += piece
 
 
+async def type_until_seen(typing: Session, watching: Session) -> None:
+    """Type "one" until another client has read the answer: what was said before the runtime let it in it never gets."""
+    seen = asyncio.create_task(read_until(watching, b"got one\n"))
+    while not seen.done():
+        await typing.stdin.write(b"one\n")
+        await asyncio.wait((seen,), timeout=0.1)
+    await seen
+
+
 def processes(word: str) -> list[int]:
     """The host's processes that have a word in their command line."""
     found = []
@@ -171,9 +180,8 @@ async def test_several_clients_see_the_same_output_and_detaching_changes_nothing
     container_id = await running(kit, "while read line; do echo got $line; done; echo end", stdin=True)
     attach = kit.client.runtime.attach
     async with attach(container_id) as watching, attach(container_id, stdin=True) as typing:
-        await typing.stdin.write(b"one\n")
+        await type_until_seen(typing, watching)
         await read_until(typing, b"got one\n")
-        await read_until(watching, b"got one\n")
     assert (await kit.status(container_id)).state == api.CONTAINER_RUNNING
     async with attach(container_id, stdin=True) as typing:
         await typing.stdin.write(b"two\n")
@@ -193,8 +201,7 @@ async def test_a_client_that_only_watches_does_not_end_the_input_that_is_another
     attach = kit.client.runtime.attach
     async with attach(container_id, stdin=True) as typing:
         async with attach(container_id) as watching:
-            await typing.stdin.write(b"one\n")
-            await read_until(watching, b"got one\n")
+            await type_until_seen(typing, watching)
         for number in range(50):
             await typing.stdin.write(b"%d\n" % number)
             await read_until(typing, b"got %d\n" % number)
