@@ -11,6 +11,8 @@ import asyncio
 import hashlib
 import os
 import secrets
+import shutil
+import stat
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 from podyard.errors import DataLoss, ResourceExhausted
+from podyard.model.reference import is_digest
 
 BLOCK = 1 << 20
 """Bytes that are hashed and written at once, in a thread."""
@@ -178,14 +181,12 @@ class ContentStore:
         """Make the directories; remove temporary files and whatever is not in ``keep``. Parts stay."""
         for folder in (self._temporary, self._parts, self._blobs / "sha256", self._blobs / "sha512"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in self._temporary.iterdir():
-            path.unlink()
         for path in self._blobs.glob("*/*"):
             digest = f"{path.parent.name}:{path.name}"
-            if digest in keep:
+            if digest in keep and _is_file(path):
                 self._measure(digest)
-            else:
-                path.unlink()
+        for path in self.strays():
+            _remove(path)
 
     @contextmanager
     def writer(self, digest: str | None, size: int | None) -> Iterator[BlobWriter]:
@@ -212,8 +213,9 @@ class ContentStore:
         """What failed pulls have left for the next ones."""
         found = []
         for path in self._parts.iterdir():
-            status = path.stat()
-            found.append(Part(path.name.replace("-", ":"), status.st_blocks * 512, status.st_mtime_ns, path))
+            if _is_part(path):
+                status = path.stat()
+                found.append(Part(_digest_of_part(path), status.st_blocks * 512, status.st_mtime_ns, path))
         return found
 
     async def add(self, documents: Mapping[str, bytes], *, again: bool = False) -> None:
@@ -246,9 +248,10 @@ class ContentStore:
         return set(self._writing)
 
     def strays(self) -> list[Path]:
-        """Files that nothing knows: they go at the next start, or with ``podyard gc``."""
+        """Files and directories that nothing knows: they go at the next start, or with ``podyard gc``."""
         known = {self._path(digest) for digest in self._sizes} | self._writing
         found = [*self._blobs.glob("*/*"), *self._temporary.iterdir()]
+        found += [path for path in self._parts.iterdir() if not _is_part(path)]
         return [path for path in found if path not in known]
 
     def sizes(self) -> Mapping[str, int]:
@@ -293,6 +296,27 @@ class ContentStore:
 
     def _draft(self, digest: str) -> Path:
         return self._temporary / digest.replace(":", "-")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a regular file, and no link to one."""
+    return stat.S_ISREG(path.lstat().st_mode)
+
+
+def _is_part(path: Path) -> bool:
+    """Whether it can be what a pull has left, by its name and by what it is."""
+    return is_digest(_digest_of_part(path)) and _is_file(path)
+
+
+def _digest_of_part(path: Path) -> str:
+    return path.name.replace("-", ":")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -91,6 +91,25 @@ async def test_kept_files_survive_a_restart_and_others_do_not(tmp_path: Path, co
     assert list(again.sizes()) == [digest_of(b"a")]
 
 
+async def test_whatever_else_stands_in_its_directories_goes_at_the_next_start(
+    tmp_path: Path, content: ContentStore
+) -> None:
+    kept, lost, part = (digest_of(data) for data in (b"kept", b"lost", b"part"))
+    await content.add({kept: b"kept"})
+    left_by_a_pull = tmp_path / "parts" / part.replace(":", "-")
+    left_by_a_pull.write_bytes(b"pa")
+    for folder in ("tmp", "parts", "blobs/sha256"):
+        (tmp_path / folder / "copy/deep").mkdir(parents=True)
+        (tmp_path / folder / "link").symlink_to(tmp_path / "nowhere")
+        (tmp_path / folder / "note").touch()
+    (tmp_path / "blobs" / lost.replace(":", "/")).mkdir()
+    again = ContentStore(tmp_path)
+    again.prepare({kept, lost})
+    assert left(tmp_path) == {f"blobs/{kept.replace(':', '/')}", str(left_by_a_pull.relative_to(tmp_path))}
+    assert list(again.sizes()) == [kept]
+    assert [entry.path for entry in again.parts()] == [left_by_a_pull]
+
+
 async def test_a_damaged_file_is_noticed(tmp_path: Path, content: ContentStore) -> None:
     digest = digest_of(b"a")
     await content.add({digest: b"a"})

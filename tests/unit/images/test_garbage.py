@@ -218,6 +218,17 @@ async def test_remains_of_a_crash_are_told_and_removed(store: ImageStore) -> Non
     assert left(store.folder) == set()
 
 
+@pytest.mark.parametrize("folder", ["tmp", "parts", "l", "records", "blobs/sha256"])
+async def test_what_somebody_has_put_into_the_store_goes_and_holds_up_nothing(store: ImageStore, folder: str) -> None:
+    (store.folder / folder / "copy/deep").mkdir(parents=True)
+    (store.folder / folder / "link").symlink_to(store.folder / "nowhere")
+    (store.folder / folder / "note").touch()
+    await store.garbage.collect()
+    went = [(item.kind, Path(item.name).name) for item in await store.garbage.run()]
+    assert sorted(went) == [("file", "copy"), ("file", "link"), ("file", "note")]
+    assert left(store.folder) == set()
+
+
 async def test_the_longest_unused_image_goes_first_when_the_disk_fills(
     layout: LayoutWriter, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
