@@ -8,6 +8,7 @@ what a failed or killed pull has of it is continued by the next one.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import secrets
@@ -27,6 +28,8 @@ BLOCK = 1 << 20
 """Bytes that are hashed and written at once, in a thread."""
 SMALL = 64 << 10
 """Bytes for which a thread takes longer than the work."""
+UNREADABLE = {errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.EISDIR}
+"""What a damaged disk or file system says of a file, or one that has become something else."""
 
 
 class BlobWriter:
@@ -235,11 +238,15 @@ class ContentStore:
                 self._writing -= files
 
     def read(self, digest: str) -> bytes:
-        """A kept file's content. Raises DataLoss when it is missing or damaged."""
+        """A kept file's content. Raises DataLoss when it is missing or damaged, or the disk cannot give it any more."""
         try:
             data = self._path(digest).read_bytes()
         except FileNotFoundError:
             raise DataLoss(f"{digest} is missing from the content store: pull its image again") from None
+        except OSError as error:
+            if error.errno not in UNREADABLE:
+                raise
+            raise DataLoss(f"{digest} of the content store cannot be read: {error.strerror}") from error
         check_content(data, digest, "a file of the content store")
         return data
 

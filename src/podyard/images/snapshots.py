@@ -17,6 +17,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from podyard.errors import DataLoss, FailedPrecondition, Internal, PodyardError
+from podyard.images.content import UNREADABLE
 from podyard.images.making import Makings
 from podyard.images.records import ImageRecords, SnapshotRecord
 from podyard.images.unpack import Workers
@@ -107,6 +108,10 @@ class Snapshots:
                 found = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
         except FileNotFoundError:
             found = "nothing"
+        except OSError as error:
+            if error.errno not in UNREADABLE:
+                raise
+            raise DataLoss(f"the record {path} of the layer cannot be read: {error.strerror}") from error
         if found != record.record:
             raise DataLoss(f"the record {path} of the layer should have the digest {record.record} but has {found}")
         return path

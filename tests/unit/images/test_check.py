@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -61,6 +62,37 @@ async def test_a_lost_document_and_a_lost_record_are_fetched_again(
     report = await store.check(repair=True)
     assert _texts(report) == []
     assert (await store.check()).findings == []
+
+
+async def test_files_that_the_disk_cannot_give_end_no_check(image: Image, store: ImageStore, pushed: Pushed) -> None:
+    top, base = store.lower_dirs(image)
+    manifest = store.folder / "blobs/sha256" / pushed.manifest.digest.removeprefix("sha256:")
+    record = store.folder / "records" / base.name
+    for path in (manifest, record):
+        # Reading a directory fails, as reading from a bad sector does.
+        path.unlink()
+        path.mkdir()
+    (top / "noise").unlink()
+    texts = _texts(await store.check())
+    assert f"{pushed.manifest.digest} of the content store cannot be read: Is a directory" in texts
+    assert f"the record {record} of the layer cannot be read: Is a directory" in texts
+    assert "'noise' is missing" in texts
+
+
+async def test_an_image_that_the_disk_cannot_give_does_not_keep_the_daemon_from_starting(
+    image: Image, store: ImageStore, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.close()
+    read = Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path.name == image.id.removeprefix("sha256:"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    again = await make_store()
+    assert again.images() == []
 
 
 async def test_a_lost_directory_of_a_layer_is_found_and_fetched_again(image: Image, store: ImageStore) -> None:
