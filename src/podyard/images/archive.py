@@ -136,7 +136,7 @@ class Archive:
                 refused = error
                 continue
             earlier = found.get(entry.digest)
-            tags = (*(earlier.tags if earlier else ()), *_names(entry))
+            tags = (*(earlier.tags if earlier else ()), *_names(entry, contents))
             found[entry.digest] = Found(contents, tuple(dict.fromkeys(tags)), entry.digest)
         if refused is not None and not found:
             raise refused
@@ -160,7 +160,7 @@ class Archive:
                 self._docker_layers[diff_id] = name
             image_id = digest_of(data)
             contents = Contents(image_id, configuration, tuple(layers), {image_id: data})
-            found.append(Found(contents, tuple(parse(tag) for tag in entry.repo_tags or ()), ""))
+            found.append(Found(contents, tuple(_name(tag, contents) for tag in entry.repo_tags or ()), ""))
         return found
 
     async def _read(self, name: str) -> bytes:
@@ -174,17 +174,28 @@ def _blob(digest: str) -> str:
     return f"blobs/{digest.replace(':', '/')}"
 
 
-def _names(entry: Descriptor) -> list[Reference]:
+def _names(entry: Descriptor, contents: Contents) -> list[Reference]:
     """The names that a layout's entry has. A bare tag, which the specification allows too, names no repository."""
     annotations = entry.annotations or {}
     if CONTAINERD_NAME in annotations:
-        return [parse(annotations[CONTAINERD_NAME])]
+        return [_name(annotations[CONTAINERD_NAME], contents)]
     name = annotations.get(OCI_NAME, "")
     try:
-        return [parse(name)] if "/" in name or ":" in name else []
+        return [_name(name, contents)] if "/" in name or ":" in name else []
     except InvalidArgument:
         # The specification allows more than can be an image's name.
         return []
+
+
+def _name(text: str, contents: Contents) -> Reference:
+    """A name that an archive gives an image.
+
+    Raises InvalidArgument for one with a digest that is not the image's: who asks for it by digest wants that content.
+    """
+    name = parse(text)
+    if name.digest and name.digest not in contents.manifests:
+        raise InvalidArgument(f"the archive calls an image {text!r} that has not that digest")
+    return name
 
 
 def _magic(path: Path) -> bytes:

@@ -143,6 +143,26 @@ async def test_names_come_from_annotations(
     assert image.repo_tags == tags
 
 
+async def test_an_archive_can_name_an_image_by_no_digest_but_its_own(layout: LayoutWriter, store: ImageStore) -> None:
+    made = layout.add_image([])
+    index = json.loads((layout.folder / "index.json").read_bytes())
+
+    def call(key: str, name: str) -> None:
+        index["manifests"][0]["annotations"] = {key: name}
+        (layout.folder / "index.json").write_text(json.dumps(index))
+
+    other = f"docker.io/library/app:1@sha256:{'a' * 64}"
+    call("io.containerd.image.name", other)
+    with pytest.raises(InvalidArgument, match="has not that digest"):
+        await store.load(layout.folder)
+    call("org.opencontainers.image.ref.name", other)
+    (image,) = await store.load(layout.folder)
+    assert (image.repo_tags, image.repo_digests) == ((), ())
+    call("io.containerd.image.name", f"docker.io/library/app:1@{made.digest}")
+    (image,) = await store.load(layout.folder)
+    assert image.repo_digests == (f"docker.io/library/app@{made.digest}",)
+
+
 async def test_a_name_that_moves_within_an_archive_is_the_last_one_s(layout: LayoutWriter, store: ImageStore) -> None:
     layout.add_image([], config={"User": "1"}, tags=[TAG])
     layout.add_image([], config={"User": "2"}, tags=[TAG])
@@ -233,6 +253,7 @@ async def test_a_docker_archive_s_layer_is_verified(tmp_path: Path, store: Image
         (_docker(Config="../../etc/passwd"), NotFound, "has no file"),
         (_docker(Layers=[]), InvalidArgument, "has 1 layers, the archive 0"),
         (_docker(RepoTags=["A B"]), InvalidArgument, "no image's name"),
+        (_docker(RepoTags=[f"app@sha256:{'a' * 64}"]), InvalidArgument, "has not that digest"),
         (_docker(Config=3), InvalidArgument, "cannot be read"),
         ({**_docker(), "1/layer.tar": (tarfile.SYMTYPE, "/etc/passwd")}, NotFound, "has no file"),
         ({**_docker(), "1/layer.tar": (tarfile.SYMTYPE, "layer.tar")}, NotFound, "has no file"),
