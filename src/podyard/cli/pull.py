@@ -10,6 +10,7 @@ import click
 
 from podyard.cli.endpoint import with_client
 from podyard.cli.settings import Settings, output_options
+from podyard.cli.several import each
 from podyard.cli.transfer import is_pulled, pull_showing
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ async def command(client: Client, settings: Settings, images: tuple[str, ...]) -
 
     -q prints nothing but the images' ids. Ctrl-C ends the command; podyard's daemon goes on pulling.
     """
-    for image in images:
+
+    async def pull(image: str) -> None:
         try:
             image_id = await (client.images.pull_image(image) if settings.quiet else pull_showing(client, image))
         except asyncio.CancelledError:
@@ -34,3 +36,5 @@ async def command(client: Client, settings: Settings, images: tuple[str, ...]) -
             raise
         if settings.quiet:
             print(image_id)
+
+    await each(images, pull)

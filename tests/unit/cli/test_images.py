@@ -68,6 +68,14 @@ def test_a_pull_that_fails_is_shown_as_failed(podyard: Podyard, runtime: FakeRun
     assert "the registry is away" in ended.err
 
 
+def test_a_pull_that_fails_does_not_spare_the_rest(podyard: Podyard, runtime: FakeRuntime) -> None:
+    runtime.fail["PullImage"] = (grpc.StatusCode.UNAVAILABLE, "the registry is away")
+    ended = podyard("pull", "one", "two")
+    assert ended.code == 8
+    assert [line.split()[3] for line in ended.out.splitlines() if "failed" in line] == ["one", "two"]
+    assert ended.err.count("the registry is away") == 2
+
+
 def test_trouble_with_the_progress_does_not_end_the_pull(podyard: Podyard, runtime: FakeRuntime) -> None:
     runtime.fail["ListPulls"] = (grpc.StatusCode.INTERNAL, "no progress")
     ended = podyard("pull", "busybox")
