@@ -157,6 +157,10 @@ class Snapshots:
                 )
                 if below is not None:
                     await asyncio.shield(below)
+            used = chain[-1] in self._known and not self._known[chain[-1]].boot_id
+            if used:
+                # Images stand on it: were it to count in this boot only, the next would forget them.
+                await self._write_out()
             self._check_replaceable(chain[-1])
             record = SnapshotRecord(
                 chain_id=chain[-1],
@@ -164,7 +168,7 @@ class Snapshots:
                 size=made.size,
                 inodes=made.inodes,
                 made_at=time.time_ns(),
-                boot_id=self._boot_id,
+                boot_id="" if used else self._boot_id,
                 record=made.record,
                 disk=made.disk + 512 * listing.stat().st_blocks,
             )
@@ -183,7 +187,8 @@ class Snapshots:
         for text in made.left_out:
             logger.warning("the layer %s is unpacked without what this host does not take: %s", diff_id, text)
         self._known[chain[-1]] = record
-        self._unsynced.add(chain[-1])
+        if not used:
+            self._unsynced.add(chain[-1])
         self._making.end(making, whole=True)
         if replaced is not None:
             self._suspect -= {chain[-1]}
@@ -195,10 +200,13 @@ class Snapshots:
         pending = frozenset(self._unsynced)
         if pending.isdisjoint(chain_ids):
             return
+        await self._write_out()
+        self._unsynced -= pending
+
+    async def _write_out(self) -> None:
         result = await process.run(["sync", "--file-system", str(self._folder)], limit=SYNC_LIMIT)
         if result.code != 0:
             raise Internal(f"cannot write {self._folder} to the disk: {result.stderr.decode(errors='replace').strip()}")
-        self._unsynced -= pending
 
     def used(self, chain_ids: Collection[str]) -> None:
         """An image has come to use layers: the database has it."""

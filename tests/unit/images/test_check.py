@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
@@ -123,6 +124,30 @@ async def test_a_repair_survives_the_next_start(
     again = await make_store()
     assert (await again.check()).findings == []
     assert (again.lower_dirs(image)[0] / "noise").exists()
+
+
+async def test_a_repair_that_does_not_come_to_its_end_costs_no_image_at_the_next_boot(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore
+) -> None:
+    store = await make_store()
+    image = await store.pull(f"{proxy.address}/{pushed.repository}:1")
+    top, base = store.lower_dirs(image)
+    (top / "noise").unlink()
+    (base / "etc/name").unlink()
+
+    async def refuse_later(request: web.Request, answer: web.Response) -> web.StreamResponse:
+        while store.lower_dirs(image)[1] == base:
+            await asyncio.sleep(0.01)
+        return web.Response(status=403)
+
+    proxy.fault(pushed.layers[1], refuse_later)
+    assert any("not repaired" in text for text in _texts(await store.check(repair=True)))
+    assert (store.lower_dirs(image)[1] / "etc/name").exists()
+    await store.close()
+    store._catalog._records._db.execute("UPDATE snapshots SET boot_id = 'another' WHERE boot_id != ''")
+    again = await make_store()
+    assert [known.id for known in again.images()] == [image.id]
+    assert _texts(await again.check(repair=True)) == []
 
 
 async def test_layers_of_containers_are_left_alone(upstream: str, pushed: Pushed, make_store: MakeStore) -> None:
