@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from podyard.cli.output import printable
+from podyard.cli.terminal import before_the_end
 from podyard.cli.units import duration, size
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ class LiveSteps:
         console = Console(highlight=False, markup=False)
         with Live(get_renderable=display.picture, console=console, refresh_per_second=8, transient=True) as live:
             display._live = live
-            yield display
+            with before_the_end(live.stop):  # it hides the cursor
+                yield display
 
     def event(self, event: PodEvent) -> None:
         key = (event.step, event.subject)

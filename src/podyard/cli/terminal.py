@@ -86,6 +86,29 @@ def on_resize(changed: Callable[[], None]) -> Iterator[None]:
         loop.remove_signal_handler(signal.SIGWINCH)
 
 
+@contextmanager
+def before_the_end(restore: Callable[[], None]) -> Iterator[None]:
+    """Have SIGTERM and SIGQUIT call ``restore`` before they end this process. Within an event loop.
+
+    Where something else handles them, they do not end it: then that sees to it.
+    """
+    loop = asyncio.get_running_loop()
+    handled = [number for number in (signal.SIGTERM, signal.SIGQUIT) if signal.getsignal(number) == signal.SIG_DFL]
+
+    def end(number: signal.Signals) -> None:
+        restore()
+        loop.remove_signal_handler(number)
+        os.kill(os.getpid(), number)
+
+    for number in handled:
+        loop.add_signal_handler(number, end, number)
+    try:
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+
 class RawTerminal:
     """Standard input's terminal in raw mode: every key, Ctrl-C too, goes to the process at the other end.
 

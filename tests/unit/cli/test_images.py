@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import grpc
 import pytest
+from tests.support.commands import terminal
 from tests.unit.cli.conftest import Podyard
 from tests.unit.cli.fake_runtime import FakeRuntime, FakeServer
 
@@ -80,6 +83,22 @@ def test_trouble_with_the_progress_does_not_end_the_pull(podyard: Podyard, runti
     runtime.fail["ListPulls"] = (grpc.StatusCode.INTERNAL, "no progress")
     ended = podyard("pull", "busybox")
     assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
+def test_a_signal_that_ends_a_pull_leaves_the_terminal_its_cursor(
+    server: FakeServer, runtime: FakeRuntime, number: signal.Signals
+) -> None:
+    runtime.pull_gate.clear()
+    try:
+        environment = {**os.environ, "TERM": "xterm"}
+        with terminal(environment, "-r", server.endpoint, "pull", "busybox") as command:
+            assert b"\x1b[?25l" in command.until(b"pulling the image")
+            command.signal(number)
+            assert command.code() == (130 if number is signal.SIGINT else -number)
+            command.until(rb"\x1b\[\?25h")
+    finally:
+        runtime.pull_gate.set()
 
 
 async def test_on_a_terminal_a_pull_leaves_one_line(
