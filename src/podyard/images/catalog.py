@@ -72,7 +72,8 @@ class Catalog:
         self._records.strip_image(image_id)
         self._names = {name: holder for name, holder in self._names.items() if holder != image_id}
         entry = self._entries[image_id]
-        self._entries[image_id] = Entry(replace(entry.record, removed=True), entry.config, entry.image)
+        record = replace(entry.record, removed=True)
+        self._entries[image_id] = Entry(record, entry.config, self._image(record))
 
     def delete(self, image_ids: Collection[str], chain_ids: Iterable[str]) -> None:
         """Forget images, and the records of layers."""

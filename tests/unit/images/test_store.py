@@ -122,6 +122,8 @@ async def test_a_container_keeps_the_layers_but_not_the_names(
     containers.add(image.id)
     await store.remove("small:1")
     assert (store.images(), store.find(image.id), store.find("small:1")) == ([], None, None)
+    assert {user.repo_tags for _, users in store.layers() for user in users} == {()}
+    assert [item.name for item in store.garbage.survey() if item.kind == "image"] == [image.id]
     await store.release()
     assert [(folder / name).exists() for folder, name in zip(folders, "ba", strict=True)] == [True, True]
     # A restart changes nothing of that.
