@@ -133,11 +133,7 @@ class Checker:
     async def _check_layer(self, layer: SnapshotRecord, diff_id: str, report: Report) -> None:
         report.layers += 1
         if not layer.record or not diff_id:
-            why = (
-                "an older podyard has unpacked it, without a record: remove its images and pull them again"
-                if not layer.record
-                else "no image uses it yet, so its digest is not known"
-            )
+            why = self._why_unchecked(layer)
             report.findings.append(Finding("layer", layer.chain_id, f"it cannot be checked: {why}", note=True))
             return
         try:
@@ -152,7 +148,15 @@ class Checker:
         else:
             report.findings += [Finding("layer", layer.chain_id, problem) for problem in problems]
 
+    def _why_unchecked(self, layer: SnapshotRecord) -> str:
+        if not layer.record:
+            return "an older podyard has unpacked it, without a record: remove its images and pull them again"
+        if any(layer.chain_id in entry.record.layers for entry in self._catalog.entries()):
+            return "the configurations of its images are damaged, and with them its digest"
+        return "no image uses it yet, so its digest is not known"
+
     async def _repair(self, report: Report) -> None:
+        refusals: dict[str, list[str]] = {}
         for entry in list(self._catalog.entries()):
             wrong = [item for item in problems(report.findings) if item.kind != "image" and item.name in entry.parts]
             if not wrong:
@@ -162,11 +166,15 @@ class Checker:
                     await self._fetch_again(entry, {item.name for item in wrong})
             except (PodyardError, OSError) as error:
                 reason = translate(error, "fetching it again")
-                for item in wrong:
-                    item.text += f"; not repaired: {reason}"
+                for name in {item.name for item in wrong}:
+                    refusals.setdefault(name, []).append(str(reason))
                 continue
             for item in wrong:
                 item.repaired = True
+        # Only now: another image that has it too may have come from elsewhere.
+        for item in problems(report.findings):
+            if item.name in refusals:
+                item.text += f"; not repaired: {'; '.join(refusals[item.name])}"
 
     async def _fetch_again(self, entry: Entry, wrong: set[str]) -> None:
         if not wrong.isdisjoint(self._mounted()):

@@ -17,7 +17,7 @@ from tests.unit.images.conftest import MakeStore, Pushed, left
 from podyard.errors import DataLoss
 from podyard.images.catalog import Entry
 from podyard.images.fsck import Report, problems
-from podyard.images.layout import LayoutWriter, file
+from podyard.images.layout import LayoutWriter, directory, file
 from podyard.images.store import ImageStore
 from podyard.model.image import Image
 
@@ -268,6 +268,28 @@ async def test_an_image_without_a_registry_is_told_to_be_loaded_again(store: Ima
     texts = _texts(await store.check(repair=True))
     assert texts
     assert all("load it again" in text for text in texts)
+
+
+async def test_what_another_image_has_brought_back_is_not_called_lost(
+    upstream: str, pushed: Pushed, layout: LayoutWriter, store: ImageStore, tmp_path: Path
+) -> None:
+    loaded = LayoutWriter(tmp_path / "loaded")
+    loaded.add_image([{"etc": directory(), "etc/name": file(pushed.repository)}])
+    await store.load(loaded.folder)
+    image = await store.pull(f"{upstream}/{pushed.repository}:1")
+    (store.lower_dirs(image)[1] / "etc/name").unlink()
+    report = await store.check(repair=True)
+    assert report.findings
+    assert all(item.repaired and "not repaired" not in item.text for item in report.findings)
+
+
+async def test_a_layer_whose_image_has_a_damaged_configuration_is_not_said_to_have_none(
+    image: Image, store: ImageStore
+) -> None:
+    (store.folder / "blobs/sha256" / image.id.removeprefix("sha256:")).write_text("{}")
+    notes = [finding.text for finding in (await store.check()).findings if finding.note]
+    assert len(notes) == 2
+    assert all("the configurations of its images are damaged" in text for text in notes)
 
 
 async def test_a_layer_of_an_older_version_is_only_noted(
