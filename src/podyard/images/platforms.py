@@ -24,6 +24,9 @@ _MACHINES: dict[str, tuple[str, tuple[str, ...]]] = {
     "s390x": ("s390x", ("",)),
 }
 
+# What some who make images write instead; containerd takes it, and upper case.
+_OTHER_NAMES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386"}
+
 
 @dataclass(frozen=True)
 class Host:
@@ -44,7 +47,7 @@ class Host:
 
     def runs(self, os: str, architecture: str) -> bool:
         """Whether an image's configuration fits; what it leaves out does."""
-        return os in {"", "linux"} and architecture in {"", self.architecture}
+        return os.lower() in {"", "linux"} and _plain(architecture) in {"", self.architecture}
 
     def choices(self, manifests: Sequence[Descriptor], where: str) -> list[Descriptor]:
         """The manifest of an index that fits best. Where nothing says that it fits: those without a platform, in order.
@@ -56,10 +59,15 @@ class Host:
         for variant in self.variants:
             for entry in manifests:
                 on = entry.platform
-                if on and (on.os, on.architecture, on.variant) == ("linux", self.architecture, variant):
+                if on and (on.os.lower(), _plain(on.architecture), on.variant) == ("linux", self.architecture, variant):
                     return [entry]
         silent = [entry for entry in manifests if entry.platform is None and entry.media_type in {*ACCEPTED, ""}]
         if silent:
             return silent[:CHOICES_LIMIT]
         found = ", ".join(sorted({str(entry.platform) for entry in manifests if entry.platform})) or "nothing"
         raise NotFound(f"{where} has no image for {self}: it has {found}")
+
+
+def _plain(architecture: str) -> str:
+    name = architecture.lower()
+    return _OTHER_NAMES.get(name, name)

@@ -142,6 +142,18 @@ def test_without_a_fitting_entry_the_platforms_are_named() -> None:
         ARM.choices([], "i")
 
 
+@pytest.mark.parametrize(
+    ("architecture", "name"),
+    [("amd64", "x86_64"), ("amd64", "x86-64"), ("amd64", "AMD64"), ("arm64", "aarch64"), ("386", "i386")],
+)
+def test_an_architecture_has_other_names(architecture: str, name: str) -> None:
+    host = Host(architecture, ("",))
+    entries = [_for("linux", "arm"), _for("Linux", name)]
+    assert host.choices(entries, "i") == entries[1:]
+    assert host.runs("Linux", name)
+    assert not Host("arm", ("",)).runs("linux", name)
+
+
 def test_a_configured_variant_goes_first() -> None:
     assert Host.this("v9").variants[0] == "v9"
     assert Host.this().runs("linux", Host.this().architecture)
