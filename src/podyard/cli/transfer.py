@@ -76,6 +76,6 @@ async def _watch(client: Client, display: Steps, names: Collection[str]) -> None
 
 def _full_name(image: str) -> str:
     try:
-        return str(reference.parse(image))
+        return str(reference.parse(image).pinned)
     except InvalidArgument:
         return image

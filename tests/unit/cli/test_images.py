@@ -49,6 +49,15 @@ def test_a_pull_tells_of_each_layer_that_has_arrived(podyard: Podyard, runtime: 
     assert len(lines) == 3, "another image's layers are not this pull's"
 
 
+def test_a_pull_by_tag_and_digest_tells_of_its_layers_too(podyard: Podyard, runtime: FakeRuntime) -> None:
+    # The runtime leaves the tag out: the digest says all.
+    digest = "sha256:" + "d" * 64
+    state = pull_state(("a", "done", 1, 1), reference=f"docker.io/library/busybox@{digest}")
+    runtime.pull_gate.clear()
+    runtime.pulls = [[state], [state]]
+    assert "layer aaaaaaaaaaaa" in podyard("pull", f"busybox:1@{digest}").out
+
+
 def test_a_runtime_without_podyards_service_is_pulled_from_all_the_same(bare: Podyard, tmp_path: Path) -> None:
     server = FakeServer(tmp_path / "other.sock", FakeRuntime(), with_admin=False)
     try:
