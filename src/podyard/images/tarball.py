@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from podyard.errors import InvalidArgument, NotFound
+from podyard.linux.resolve import open_in_root
 
 MEMBERS_LIMIT = 100_000
 """Members of an archive."""
@@ -57,19 +58,23 @@ class Folder:
         self._path = path
 
     def __contains__(self, name: str) -> bool:
-        return (self._path / name).is_file()
+        try:
+            with self.open(name):
+                return True
+        except NotFound:
+            return False
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[Section]:
-        """One file; its name comes from a digest, so it cannot leave the directory."""
+        """One file; neither its name nor a link leads out of the directory."""
         try:
-            descriptor = os.open(self._path / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = open_in_root(self._path, name, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
-            raise NotFound(f"{self._path} has no readable file {name}: {error.strerror}") from error
+            raise NotFound(f"{self._path} has no readable file {name[:200]!r}: {error.strerror}") from error
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise NotFound(f"{name} in {self._path} is no regular file")
+                raise NotFound(f"{name[:200]!r} in {self._path} is no regular file")
             yield Section(descriptor, 0, status.st_size)
         finally:
             os.close(descriptor)

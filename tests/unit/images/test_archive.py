@@ -276,6 +276,21 @@ async def test_hostile_archives_are_refused(
     assert left(store.folder) == set()
 
 
+@pytest.mark.parametrize("config", ["../secret.json", "{secret}", "link.json", "x\0y"])
+async def test_a_directory_cannot_make_the_daemon_read_what_stands_outside(
+    tmp_path: Path, store: ImageStore, config: str
+) -> None:
+    secret, folder = tmp_path / "secret.json", tmp_path / "archive"
+    secret.write_text('{"auths": {}}')
+    folder.mkdir()
+    (folder / "link.json").symlink_to(secret)
+    entry = {"Config": config.format(secret=secret), "RepoTags": ["app:1"], "Layers": []}
+    (folder / "manifest.json").write_text(json.dumps([entry]))
+    with pytest.raises(NotFound, match="has no readable file"):
+        await store.load(folder)
+    assert store.images() == []
+
+
 async def test_an_archive_cannot_make_the_daemon_read_large_headers(tmp_path: Path, store: ImageStore) -> None:
     info = tarfile.TarInfo("x")
     info.pax_headers = {"comment": "y" * (HEADER_LIMIT + 1)}
