@@ -186,3 +186,9 @@ def test_rmi_removes_what_is_there_and_names_what_is_not(podyard: Podyard, runti
     assert list(runtime.images) == ["sha256:" + "4" * 64]
     assert podyard("rmi", "-f", "nothing:1", "other:1").code == 0
     assert runtime.images == {}
+
+
+def test_rmi_takes_several_names_of_one_image(podyard: Podyard, runtime: FakeRuntime) -> None:
+    runtime.add_image("busybox:1", "busybox:2")
+    ended = podyard("rmi", "busybox:1", "busybox:2")
+    assert (ended.code, ended.out, ended.err) == (0, "removed busybox:1\nremoved busybox:2\n", "")
