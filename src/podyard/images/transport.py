@@ -61,7 +61,7 @@ class Transport:
         except TimeoutError as error:
             raise Passing(f"{endpoint.host} sent nothing for {self._config.progress_timeout:g} s") from error
         except aiohttp.ClientError as error:
-            raise Passing(f"the connection to {endpoint.host} was cut: {error}") from error
+            raise Passing(f"the connection to {endpoint.host} was cut: {_why(error)}") from error
         finally:
             response.close()
 
@@ -276,7 +276,24 @@ def _no_connection(error: Exception, host: str) -> RegistryUnavailable:
         return RegistryUnavailable(f"cannot connect to {error.host}:{error.port}: {reason}")
     if isinstance(error, TimeoutError):
         return Passing(f"{host} does not answer in time")
-    return Passing(f"the connection to {host} was cut: {error or type(error).__name__}")
+    if isinstance(error, aiohttp.InvalidURL):
+        # Other URLs were looked at before. This one may have a password in it.
+        return RegistryUnavailable(
+            f"the proxy for {host} is no URL: look at HTTPS_PROXY and HTTP_PROXY of podyard serve"
+        )
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        proxy = error.request_info.real_url.host_port_subcomponent
+        return Passing(f"the proxy {proxy} does not lead to {host}: {_why(error)}")
+    return Passing(f"the connection to {host} was cut: {_why(error)}")
+
+
+def _why(error: Exception) -> str:
+    """An error of aiohttp without its URL, which may hold a proxy's password or a signature that opens a blob."""
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"{error.status} {error.message.partition(chr(10))[0]}"
+    return str(error) or type(error).__name__
 
 
 def _is_at(url: URL, host: str) -> bool:

@@ -326,6 +326,23 @@ async def test_a_redirect_to_a_host_that_is_not_there_names_that_host(
         await store.pull(name)
 
 
+async def test_a_blob_store_that_does_not_speak_http_is_told_without_the_signature_that_opens_it(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, name: str
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"rubbish\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        proxy.fault("/blobs/", redirect(lambda request: f"http://{host}:{port}/blob?X-Amz-Signature=5ec7e7"), times=99)
+        store = await make_store(attempts=1)
+        with pytest.raises(RegistryUnavailable, match=f"{proxy.address} was cut: 400 ") as caught:
+            await store.pull(name)
+    assert "5ec7e7" not in str(caught.value)
+
+
 @pytest.mark.parametrize("code", [400, 405, 418])
 async def test_an_odd_status_is_told(proxy: Proxy, pushed: Pushed, store: ImageStore, name: str, code: int) -> None:
     proxy.fault("/manifests/", status(code, text="<html>"))

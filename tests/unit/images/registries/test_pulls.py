@@ -206,6 +206,33 @@ async def test_a_proxy_of_the_environment_is_used(
     assert forward.asked[0] == f"http://far.test/v2/{pushed.repository}/manifests/1"
 
 
+@pytest.mark.parametrize(
+    ("proxy_of", "text"),
+    [("http://me:hunter2@{}", "the proxy {} does not lead to far.test: 407"), ("http://me:hunter2@[", "is no URL")],
+    ids=["refuses", "no URL"],
+)
+async def test_what_is_wrong_with_a_proxy_is_told_without_its_password(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, proxy_of: str, text: str
+) -> None:
+    async def refuse(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=407)
+
+    runner = web.ServerRunner(web.Server(refuse))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        address = f"127.0.0.1:{runner.addresses[0][1]}"
+        monkeypatch.setenv("https_proxy", proxy_of.format(address))
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        store = await make_store(attempts=1)
+        with pytest.raises(RegistryUnavailable, match=text.format(address)) as caught:
+            await store.pull("far.test/a:1")
+    finally:
+        await runner.cleanup()
+    assert "hunter2" not in str(caught.value)
+
+
 @dataclass
 class Secure:
     """A registry behind TLS that wants a client certificate. ``seen``: the subjects of those that came."""
