@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -81,5 +82,12 @@ def split_endpoint(text: str, registry: str) -> tuple[str, str, str]:
     url = urlsplit(text if "://" in text else f"//{text}")
     odd = url.query or url.fragment or "@" in url.netloc or url.port == 0
     if url.scheme not in {"", "http", "https"} or not url.netloc or odd:
-        raise ValueError(f"the mirror {text!r} of {registry} must be a host, or an http or https URL without a query")
+        raise ValueError(
+            f"the mirror {shown(text)!r} of {registry} must be a host, or an http or https URL without user and query"
+        )
     return url.scheme, url.netloc, url.path.rstrip("/")
+
+
+def shown(url: str) -> str:
+    """A URL or a host as errors may have it: what stands before an "@" may be a password."""
+    return re.sub(r"(?:(?<=://)|^(?!.*://)).*@", "...@", url)

@@ -43,8 +43,9 @@ def test_the_table_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_is_refused_with_the_file_s_name(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ConfigError, match=r"podyard\.toml: "):
+    with pytest.raises(ConfigError, match=r"podyard\.toml: ") as caught:
         _load(tmp_path, text)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_mirror_has_a_scheme_a_host_and_a_path() -> None:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from podyard.errors import FailedPrecondition
+from podyard.images.config import shown
 from podyard.images.registries.endpoint import API_ROOT, Endpoint, Tls
 
 SIZE_LIMIT = 1 << 20
@@ -88,7 +89,7 @@ def _endpoint(text: str, host: _Host, folder: Path) -> Endpoint:
     url = urlsplit(text if "://" in text else f"//{text}")
     odd = url.query or url.fragment or "@" in url.netloc or url.port == 0
     if url.scheme not in {"", "http", "https"} or not url.netloc or odd:
-        raise ValueError(f"{text!r} is no host and no http or https URL")
+        raise ValueError(f"{shown(text)!r} is no host and no http or https URL without user and query")
     path = url.path.rstrip("/")
     if not host.override_path and not path.endswith(API_ROOT):
         path = posixpath.join(path, API_ROOT.lstrip("/")) if path else API_ROOT

@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from podyard.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from podyard.images.config import shown
 from podyard.images.registries.endpoint import Endpoint, Tls
 from podyard.images.registries.hosts_toml import SIZE_LIMIT
 from podyard.model.reference import Reference, parse
@@ -123,7 +124,7 @@ def _read(path: Path) -> _File:
 def _place(text: str) -> str:
     """A prefix or a location, without slashes at its end."""
     if "://" in text:
-        raise ValueError(f"{text!r} must be a host, with a path if need be, and no URL")
+        raise ValueError(f"{shown(text)!r} must be a host, with a path if need be, and no URL")
     return text.rstrip("/")
 
 

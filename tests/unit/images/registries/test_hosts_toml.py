@@ -132,3 +132,11 @@ def test_a_file_that_cannot_be_used_is_told_by_name(tmp_path: Path, text: str, r
     with pytest.raises(FailedPrecondition, match=reason) as caught:
         endpoints([tmp_path], "r.test", "r.test")
     assert str(folder / "hosts.toml") in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["https://me:hunter2@a.test", "me:hunter2@a.test", "https://me:hunter2@@a.test"])
+def test_a_password_in_a_url_is_not_told(tmp_path: Path, host: str) -> None:
+    write(tmp_path, "r.test", f'[host."{host}"]\n')
+    with pytest.raises(FailedPrecondition, match=r"\.\.\.@a\.test") as caught:
+        endpoints([tmp_path], "r.test", "r.test")
+    assert "hunter2" not in str(caught.value)

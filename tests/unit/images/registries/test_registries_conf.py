@@ -193,3 +193,10 @@ def test_a_file_that_cannot_be_used_is_told_by_name(tmp_path: Path, text: str, r
     with pytest.raises(FailedPrecondition, match=reason) as caught:
         conf(tmp_path, text)
     assert str(tmp_path / "registries.conf") in str(caught.value)
+
+
+def test_a_password_in_a_url_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "registries.conf").write_text('[[registry]]\nlocation = "https://me:hunter2@a.test"\n')
+    with pytest.raises(FailedPrecondition, match=r"https://\.\.\.@a\.test") as caught:
+        load(tmp_path / "registries.conf")
+    assert "hunter2" not in str(caught.value)
