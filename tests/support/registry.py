@@ -20,15 +20,19 @@ START_LIMIT = 20.0 * PATIENCE
 
 
 @contextlib.contextmanager
-def serve(folder: Path, certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
+def serve(
+    folder: Path, certificate: tuple[Path, Path] | None = None, *, address: str = "", clients: Path | None = None
+) -> Iterator[str]:
     """Run ``docker-registry`` with its data in ``folder``; gives "127.0.0.1:port".
 
-    ``certificate``: the files of a certificate and its key, to serve HTTPS.
+    ``certificate``: the files of a certificate and its key, to serve HTTPS. ``address``: where, instead of a free port.
+    ``clients``: the authority of the certificates that clients must show.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.yml"
-    address = f"127.0.0.1:{free_port()}"
+    address = address or f"127.0.0.1:{free_port()}"
     tls = f"\n  tls:\n    certificate: {certificate[0]}\n    key: {certificate[1]}" if certificate else ""
+    tls += f"\n    clientcas: [{clients}]" if clients else ""
     config.write_text(
         f"version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {folder}/data\n"
         f"  delete:\n    enabled: true\nhttp:\n  addr: {address}{tls}\n"

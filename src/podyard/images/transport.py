@@ -33,7 +33,6 @@ class Transport:
         self._config = config
         self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
-        self._plain: set[str] = set()
         self._contexts: dict[tuple[Tls, tuple[int, ...]], ssl.SSLContext] = {}
 
     async def close(self) -> None:
@@ -109,12 +108,11 @@ class Transport:
             try:
                 response = await self._redirected(endpoint, url, headers)
             except aiohttp.ClientError as error:
-                trusted = not isinstance(error, aiohttp.ClientConnectorCertificateError)
-                if trusted and scheme != schemes[-1]:
+                if scheme != schemes[-1] and _speaks_no_tls(error):
                     continue
                 raise _no_connection(error, endpoint.host) from error
-            if scheme == "http" and len(schemes) > 1:
-                self._plain.add(endpoint.host)
+            # For this pull alone: by the next one the registry may have got a certificate.
+            endpoint.schemes = (scheme,)
             return response
         raise AssertionError("there is always a scheme")
 
@@ -142,12 +140,11 @@ class Transport:
         return origin.scheme == "http" or host in self._config.insecure_registries or is_loopback(host)
 
     def _schemes_of(self, endpoint: Endpoint) -> tuple[str, ...]:
-        schemes = endpoint.schemes
-        if not schemes:
-            if endpoint.host in self._config.insecure_registries:
-                return ("http",)
-            schemes = ("https", "http") if is_loopback(endpoint.host) else ("https",)
-        return ("http",) if "http" in schemes and endpoint.host in self._plain else schemes
+        if endpoint.schemes:
+            return endpoint.schemes
+        if endpoint.host in self._config.insecure_registries:
+            return ("http",)
+        return ("https", "http") if is_loopback(endpoint.host) else ("https",)
 
     async def _authorize(self, endpoint: Endpoint, ways: list[str], asked: URL) -> str:
         credentials = endpoint.credentials[0] if endpoint.credentials else None
@@ -261,6 +258,14 @@ def _give_up(endpoint: Endpoint, tried: list[Credentials]) -> bool:
         del endpoint.credentials[0]
         endpoint.authorization = ""
     return True
+
+
+def _speaks_no_tls(error: Exception) -> bool:
+    """Whether plain HTTP may do better. A host that TLS led to, and that then hung up, has other reasons."""
+    import aiohttp
+
+    connecting = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    return connecting and not isinstance(error, aiohttp.ClientConnectorCertificateError)
 
 
 def _no_connection(error: Exception, host: str) -> RegistryUnavailable:

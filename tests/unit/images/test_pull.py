@@ -297,6 +297,32 @@ async def test_https_needs_a_trusted_certificate(tmp_path: Path, layout: LayoutW
         assert (await trusting.pull(f"{address}/a/b:1")).id == made.image_id
 
 
+async def test_a_registry_that_got_a_certificate_since_the_last_pull_is_spoken_to_in_https(
+    tmp_path: Path, layout: LayoutWriter, make_store: MakeStore
+) -> None:
+    certificate = _certificate(tmp_path)
+    made = layout.add_image([{"secure": file("")}])
+    store = await make_store(ca_file=certificate[0])
+    with registry.serve(tmp_path / "r") as address:
+        registry.push(address, layout, made, "a/b", "1")
+        await store.pull(f"{address}/a/b:1")
+    with registry.serve(tmp_path / "r", certificate, address=address):
+        assert (await store.pull(f"{address}/a/b:1")).id == made.image_id
+
+
+async def test_a_registry_that_wants_a_client_certificate_is_not_asked_in_plain_http(
+    tmp_path: Path, make_store: MakeStore
+) -> None:
+    certificate = _certificate(tmp_path)
+    store = await make_store(ca_file=certificate[0], attempts=1)
+    # In plain HTTP it would answer 400, which hides what is wrong.
+    with (
+        registry.serve(tmp_path / "r", certificate, clients=certificate[0]) as address,
+        pytest.raises(RegistryUnavailable, match=f"the connection to {address} was cut"),
+    ):
+        await store.pull(f"{address}/a/b:1")
+
+
 async def test_mirrors_are_asked_first_and_without_credentials(
     proxy: Proxy, upstream: str, pushed: Pushed, make_store: MakeStore
 ) -> None:

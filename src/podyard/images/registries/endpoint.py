@@ -36,7 +36,7 @@ class Endpoint:
     root: str = API_ROOT
     """The path under which the calls are."""
     schemes: tuple[str, ...] = ()
-    """What is tried, in order; () leaves it to the transport."""
+    """What is tried, in order; () leaves it to the transport. After the first answer the one that led to it."""
     resolves: bool = True
     """Whether it may say what a tag means."""
     pulls: bool = True
