@@ -31,7 +31,7 @@ class _Host(msgspec.Struct, frozen=True):
     capabilities: list[str] | None = None
     ca: Texts = ()  # type: ignore[assignment]  # an empty default of either type
     client: str | list[Texts] = ()  # type: ignore[assignment]
-    skip_verify: bool = False
+    skip_verify: bool | None = None
     header: dict[str, Texts] = {}
     override_path: bool = False
 
@@ -82,7 +82,7 @@ def _of_file(path: Path, server: str) -> list[Endpoint]:
 
 
 def _same(one: Endpoint, other: Endpoint) -> bool:
-    return (one.host, one.root, one.schemes) == (other.host, other.root, other.schemes)
+    return (one.host, one.root, one.schemes[-1:]) == (other.host, other.root, other.schemes[-1:])
 
 
 def _endpoint(text: str, host: _Host, folder: Path) -> Endpoint:
@@ -98,10 +98,15 @@ def _endpoint(text: str, host: _Host, folder: Path) -> Endpoint:
     unknown = set(capabilities) - {"pull", "resolve", "push"}
     if unknown:
         raise ValueError(f"{text}: {', '.join(sorted(unknown))} is no capability (pull, resolve, push)")
+    schemes: tuple[str, ...] = (url.scheme,) if url.scheme else ()
+    secure = host.skip_verify is not None or bool(host.ca or host.client)
+    if url.scheme == "http" and secure and url.port != 80:
+        # As in containerd: who says how TLS is spoken does not mean plain HTTP.
+        schemes = ("https", "http")
     return Endpoint(
         url.netloc,
         root=path,
-        schemes=(url.scheme,) if url.scheme else (),
+        schemes=schemes,
         resolves="resolve" in capabilities,
         pulls="pull" in capabilities,
         tls=Tls(

@@ -67,10 +67,30 @@ server = "https://registry-1.docker.io"
 def test_a_table_for_the_server_says_how_it_is_spoken_to(tmp_path: Path) -> None:
     write(tmp_path, "r.test", 'server = "http://r.test"\n[host."http://r.test"]\nskip_verify = true\n')
     found = endpoints([tmp_path], "r.test", "r.test")
-    assert asked(found) == [("r.test", ("http",), "/v2")]
+    assert asked(found) == [("r.test", ("https", "http"), "/v2")]
     assert found is not None
     assert not found[0].tls.verify
     assert not found[0].mirror
+
+
+@pytest.mark.parametrize(
+    ("host", "table", "schemes"),
+    [
+        ("http://m.test:5000", "skip_verify = true", ("https", "http")),
+        ("http://m.test", 'ca = "ca.pem"', ("https", "http")),
+        ("http://m.test:5000", 'client = "me.pem"', ("https", "http")),
+        ("http://m.test:80", "skip_verify = true", ("http",)),
+        ("http://m.test:5000", 'capabilities = ["pull"]', ("http",)),
+        ("https://m.test:5000", "skip_verify = true", ("https",)),
+    ],
+)
+def test_a_host_with_settings_for_tls_is_tried_with_it_first(
+    tmp_path: Path, host: str, table: str, schemes: tuple[str, ...]
+) -> None:
+    write(tmp_path, "r.test", f'[host."{host}"]\n{table}\n')
+    found = endpoints([tmp_path], "r.test", "r.test")
+    assert found is not None
+    assert found[0].schemes == schemes
 
 
 @pytest.mark.parametrize("server", ["", 'server = "https://hub.test"\n'])

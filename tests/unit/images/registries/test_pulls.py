@@ -320,11 +320,12 @@ async def test_what_is_wrong_with_the_certificates_is_told(
         await store.pull(f"{secure.address}/{pushed.repository}:1")
 
 
+@pytest.mark.parametrize("scheme", ["https", "http"])
 async def test_the_check_of_certificates_can_be_left_out(
-    secure: Secure, pushed: Pushed, make_store: MakeStore, tmp_path: Path
+    secure: Secure, pushed: Pushed, make_store: MakeStore, tmp_path: Path, scheme: str
 ) -> None:
     files = f'skip_verify = true\nclient = [["{secure.folder}/client.pem", "{secure.folder}/client.key"]]\n'
-    store = await make_store(**hosts(tmp_path, secure.address, f'server = "https://{secure.address}"\n{files}'))
+    store = await make_store(**hosts(tmp_path, secure.address, f'server = "{scheme}://{secure.address}"\n{files}'))
     assert (await store.pull(f"{secure.address}/{pushed.repository}:1")).id == pushed.manifest.image_id
 
 
