@@ -22,6 +22,8 @@ from podyard.images.registries.endpoint import API_ROOT, Endpoint, Tls
 SIZE_LIMIT = 1 << 20
 """Bytes of a configuration file."""
 
+_CAPABILITIES = ("pull", "resolve", "push", "referrers")
+
 Texts = str | list[str]
 
 
@@ -95,9 +97,10 @@ def _endpoint(text: str, host: _Host, folder: Path) -> Endpoint:
         path = posixpath.join(path, API_ROOT.lstrip("/")) if path else API_ROOT
     # As in containerd: an empty list is none at all, and case does not matter.
     capabilities = [name.lower() for name in host.capabilities or ("pull", "resolve")]
-    unknown = set(capabilities) - {"pull", "resolve", "push"}
+    unknown = set(capabilities).difference(_CAPABILITIES)
     if unknown:
-        raise ValueError(f"{text}: {', '.join(sorted(unknown))} is no capability (pull, resolve, push)")
+        known = ", ".join(_CAPABILITIES)
+        raise ValueError(f"{text}: {', '.join(sorted(unknown))} is no capability ({known})")
     schemes: tuple[str, ...] = (url.scheme,) if url.scheme else ()
     secure = host.skip_verify is not None or bool(host.ca or host.client)
     if url.scheme == "http" and secure and url.port != 80:

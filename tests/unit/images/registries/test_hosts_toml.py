@@ -102,6 +102,14 @@ def test_a_table_for_the_registry_is_no_mirror(tmp_path: Path, server: str) -> N
     assert {(endpoint.host, endpoint.mirror) for endpoint in found} == {("m.test", True), ("hub.test", False)}
 
 
+def test_capabilities_that_no_pull_needs_are_known(tmp_path: Path) -> None:
+    write(tmp_path, "r.test", 'server = "https://r.test"\ncapabilities = ["Pull", "resolve", "push", "referrers"]\n')
+    found = endpoints([tmp_path], "r.test", "r.test")
+    assert found is not None
+    assert found[0].pulls
+    assert found[0].resolves
+
+
 def test_without_a_server_the_registry_itself_is_asked_last(tmp_path: Path) -> None:
     write(tmp_path, "r.test", '[host."https://m.test"]\n')
     assert [host for host, _, _ in asked(endpoints([tmp_path], "r.test", "r.test"))] == ["m.test", "r.test"]
