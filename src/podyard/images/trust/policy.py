@@ -1,12 +1,14 @@
 """containers' policy.json: which requirements a reference has to meet.
 
 Source of the rules: containers-policy.json(5). Types that podyard cannot check fail: "signedBy" (OpenPGP), and of
-"sigstoreSigned" Fulcio and Rekor. A file that cannot be read fails all pulls.
+"sigstoreSigned" Fulcio and Rekor. A file that cannot be read fails all pulls, and so does one with a field that is
+unknown or there twice: what was meant by it might be a reason to refuse.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,9 @@ SIZE_LIMIT = 1 << 20
 _ACCEPTS, _REJECTS, _SIGSTORE = "insecureAcceptAnything", "reject", "sigstoreSigned"
 
 
-class _Requirement(msgspec.Struct, frozen=True, rename="camel"):
+class _Requirement(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     type: str
+    key_type: str = ""
     key_path: str = ""
     key_paths: list[str] = []
     key_data: str = ""
@@ -37,9 +40,10 @@ class _Requirement(msgspec.Struct, frozen=True, rename="camel"):
     rekor_public_key_paths: list[str] = []
     rekor_public_key_data: str = ""
     rekor_public_key_datas: list[str] = []
+    base_layer_identity: Any = None
 
 
-class _Policy(msgspec.Struct, frozen=True):
+class _Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     default: list[_Requirement]
     transports: dict[str, dict[str, list[_Requirement]]] = {}
 
@@ -62,11 +66,20 @@ def _read(path: Path) -> _Policy | None:
     try:
         with open(path, "rb") as file:
             data = file.read(SIZE_LIMIT)
-        return msgspec.json.decode(data, type=_Policy)
+        return msgspec.convert(json.loads(data, object_pairs_hook=_object), _Policy)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, msgspec.DecodeError, RecursionError) as error:
+    except (OSError, ValueError, msgspec.ValidationError, RecursionError) as error:
         raise SignatureValidationFailed(f"the policy {path} cannot be used: {error}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"{twice!r} is there twice")
+    return found
 
 
 def _of(policy: _Policy, reference: Reference) -> tuple[str, list[_Requirement]]:

@@ -27,7 +27,7 @@ SIGNATURES_LIMIT = 50
 """Signatures of one image that are tried."""
 
 
-class Identity(msgspec.Struct, frozen=True, rename="camel"):
+class Identity(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Which name a signature must have been made for (containers-policy.json(5), signedIdentity)."""
 
     type: Literal[

@@ -84,6 +84,18 @@ async def test_the_most_specific_scope_counts(tmp_path: Path) -> None:
         ('{"default": [{"type": "sigstoreSigned", "keyPath": "/k", "rekorPublicKeyPath": "/r"}]}', "Rekor"),
         ('{"default": [{"type": "sigstoreSigned", "fulcio": {}}]}', "Fulcio"),
         ('{"default": [{"type": "sigstoreSigned", "keyPath": "/k", "signedIdentity": {"type": "x"}}]}', "cannot be"),
+        ('{"default": [{"type": "insecureAcceptAnything"}], "transport": {}}', "unknown field `transport`"),
+        ('{"default": [{"type": "insecureAcceptAnything", "x": 1}]}', "unknown field `x`"),
+        (
+            '{"default": [{"type": "sigstoreSigned", "keyPath": "/k", "signedIdentity":'
+            ' {"type": "matchRepository", "prefx": "a"}}]}',
+            "unknown field `prefx`",
+        ),
+        (
+            '{"default": [{"type": "insecureAcceptAnything"}],'
+            ' "transports": {"docker": {"": [{"type": "reject"}]}, "docker": {}}}',
+            "'docker' is there twice",
+        ),
     ],
 )
 async def test_what_cannot_be_met_or_checked_is_refused(tmp_path: Path, content: str, text: str) -> None:
