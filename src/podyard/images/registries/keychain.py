@@ -118,20 +118,31 @@ async def _of_file(file: _File, registry: str, repository: str) -> list[Credenti
         answer = await _ask(helper, key)
         if answer is not None:
             found.append(answer)
-    for key in _scopes(keys, registry, repository):
-        entry = file.auths.get(key)
-        if entry is not None and (made := _credentials(entry)) is not None:
+    for key in _matching(file.auths, keys, registry, repository):
+        if (made := _credentials(file.auths[key])) is not None:
             found.append(made)
             break
     return found
 
 
-def _scopes(keys: Sequence[str], registry: str, repository: str) -> list[str]:
-    """The names under which an entry may stand: whole repository first, then what is above it, then the registry."""
+def _matching(auths: Mapping[str, _Entry], keys: Sequence[str], registry: str, repository: str) -> list[str]:
+    """The names under which entries stand: whole repository first, then what is above it, then the registry."""
     parts = repository.split("/")
     scopes = [f"{registry}/{'/'.join(parts[:count])}" for count in range(len(parts), 0, -1)]
-    urls = [f"{scheme}://{registry}{path}" for scheme in ("https", "http") for path in ("", "/", "/v1/", "/v2/")]
-    return [*scopes, *keys, *urls]
+    exact = [key for key in (*scopes, *keys) if key in auths]
+    return [*exact, *(key for key in auths if key not in exact and _registry(key) == registry)]
+
+
+def _registry(key: str) -> str:
+    """The registry that a key like "https://host/v1/" is for; "" where it is for a part of one.
+
+    As docker and podman read them, the path of a URL says nothing.
+    """
+    scheme, _, place = key.rpartition("://")
+    host, _, path = place.partition("/")
+    if not scheme and path.strip("/") not in {"", "v1", "v2"}:
+        return ""
+    return DEFAULT_REGISTRY if host in {"index.docker.io", "registry-1.docker.io"} else host
 
 
 def _credentials(entry: _Entry) -> Credentials | None:

@@ -47,6 +47,26 @@ async def test_the_most_specific_entry_counts(tmp_path: Path) -> None:
     assert await users([file], "empty.test") == []
 
 
+@pytest.mark.parametrize(
+    ("key", "registry"),
+    [
+        ("https://r.test", "r.test"),
+        ("https://r.test/v1", "r.test"),
+        ("https://r.test/v2/", "r.test"),
+        ("https://r.test:5000/any/path", "r.test:5000"),
+        ("http://r.test/", "r.test"),
+        ("r.test/v1/", "r.test"),
+        ("r.test:5000/", "r.test:5000"),
+        ("https://index.docker.io/v2/", "docker.io"),
+        ("https://registry-1.docker.io", "docker.io"),
+    ],
+)
+async def test_a_registry_s_key_may_have_the_forms_that_docker_reads(tmp_path: Path, key: str, registry: str) -> None:
+    file = write(tmp_path, {"auths": {key: entry("me"), "r.test/x": entry("other"), "q.test": entry("other")}})
+    assert await users([file], registry) == ["me"]
+    assert await users([file], "r.test:1") == []
+
+
 async def test_all_files_are_tried_in_order(tmp_path: Path) -> None:
     first = write(tmp_path, {"auths": {"r.test": entry("first")}})
     second = write(tmp_path, {"auths": {"r.test": entry("second")}}, "config.json")
