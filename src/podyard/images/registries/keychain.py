@@ -7,10 +7,11 @@ docker-credential-helpers: the program ``docker-credential-NAME get`` reads a se
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,6 +61,16 @@ class Found:
     credentials: list[Credentials] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    @contextlib.contextmanager
+    def telling(self, registry: str, path: Path) -> Iterator[None]:
+        """Take an error as a problem of a file."""
+        try:
+            yield
+        except PodyardError as error:
+            problem = f"{path}: {error}"
+            logger.warning("credentials for %s: %s", registry, problem)
+            self.problems.append(problem)
+
 
 def default_files(environment: Mapping[str, str] = os.environ) -> list[Path]:
     """Where podman, CRI-O and docker keep what a login gave them, in podman's order."""
@@ -79,14 +90,14 @@ async def find(files: Sequence[Path], registry: str, repository: str) -> Found:
     """The credentials for a repository. What cannot be read is told in ``problems`` and in the log, and passed over."""
     found = Found()
     for path in files:
-        try:
+        with found.telling(registry, path):
             parsed = await asyncio.to_thread(_read, path)
-            if parsed is not None:
-                found.credentials += await _of_file(parsed, registry, repository)
-        except PodyardError as error:
-            problem = f"{path}: {error}"
-            logger.warning("credentials for %s: %s", registry, problem)
-            found.problems.append(problem)
+            if parsed is None:
+                continue
+            # A helper for the registry comes before the store of all, and that before what the file has itself.
+            with found.telling(registry, path):
+                found.credentials += await _of_helper(parsed, registry)
+            found.credentials += _of_file(parsed, registry, repository)
     return found
 
 
@@ -107,22 +118,24 @@ def _read(path: Path) -> _File | None:
         raise InvalidArgument(f"cannot be read: {error}") from None
 
 
-async def _of_file(file: _File, registry: str, repository: str) -> list[Credentials]:
-    """A helper for the registry comes before the store of all, and that before what the file has itself."""
-    found = []
-    keys = [registry] if registry != DEFAULT_REGISTRY else [DOCKER_HUB_KEY, registry, "index.docker.io"]
+def _keys(registry: str) -> list[str]:
+    return [registry] if registry != DEFAULT_REGISTRY else [DOCKER_HUB_KEY, registry, "index.docker.io"]
+
+
+async def _of_helper(file: _File, registry: str) -> list[Credentials]:
+    keys = _keys(registry)
     # docker and podman name docker.io differently, to helpers too: the key tells who has logged in.
     key = next((key for key in keys if key in file.cred_helpers), keys[0])
     helper = file.cred_helpers.get(key, file.creds_store)
-    if helper:
-        answer = await _ask(helper, key)
-        if answer is not None:
-            found.append(answer)
-    for key in _matching(file.auths, keys, registry, repository):
+    answer = await _ask(helper, key) if helper else None
+    return [answer] if answer is not None else []
+
+
+def _of_file(file: _File, registry: str, repository: str) -> list[Credentials]:
+    for key in _matching(file.auths, _keys(registry), registry, repository):
         if (made := _credentials(file.auths[key])) is not None:
-            found.append(made)
-            break
-    return found
+            return [made]
+    return []
 
 
 def _matching(auths: Mapping[str, _Entry], keys: Sequence[str], registry: str, repository: str) -> list[str]:

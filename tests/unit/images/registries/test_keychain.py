@@ -134,6 +134,8 @@ async def test_a_helper_that_fails_is_told_and_passed_over(
     found = await keychain.find([bad, good], "r.test", "a")
     assert [one.username for one in found.credentials] == ["good"]
     assert text in found.problems[0]
+    both = write(tmp_path, {"credsStore": "h", "auths": {"r.test": entry("beside")}})
+    assert [one.username for one in (await keychain.find([both], "r.test", "a")).credentials] == ["beside"]
 
 
 @pytest.mark.parametrize(
