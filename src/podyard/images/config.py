@@ -27,10 +27,10 @@ class ImagesConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     /v2/. They never see the credentials of a pull, unless these name them (AuthConfig.server_address)."""
     hosts_dirs: list[Path] = msgspec.field(default_factory=lambda: [Path("/etc/containerd/certs.d")])
     """Directories with a directory for each registry, as containerd (hosts.toml) and docker (certificates) have them;
-    the first that knows a registry counts."""
+    the first that knows a registry counts. Certificates are found for mirrors too, by the mirror's own name."""
     registries_conf: Path = Path("/etc/containers/registries.conf")
     """containers' configuration of registries, version 2; the directory beside it, with ".d" added, has drop-ins. It
-    counts for registries that no directory of ``hosts_dirs`` knows."""
+    counts for registries that have no hosts.toml in ``hosts_dirs``."""
     auth_files: list[Path] | None = None
     """Files with credentials (auth.json, docker's config.json), tried after a pull's own, in order. Without this key
     they are the ones of podman and docker: REGISTRY_AUTH_FILE, /run/containers/0/auth.json (or below XDG_RUNTIME_DIR),

@@ -19,6 +19,7 @@ from podyard.errors import FailedPrecondition
 from podyard.images.config import shown
 from podyard.images.registries.endpoint import API_ROOT, Endpoint, Tls
 
+FILE = "hosts.toml"
 SIZE_LIMIT = 1 << 20
 """Bytes of a configuration file."""
 
@@ -46,18 +47,27 @@ class _File(_Host, frozen=True):
 def endpoints(folders: Sequence[Path], registry: str, server: str) -> list[Endpoint] | None:
     """The endpoints of ``registry`` as the first directory that knows it has them, the registry's own the last.
 
-    ``server``: the registry's host where the file names none. None when no directory knows the registry.
+    ``server``: the registry's host where the file names none. None when no directory knows the registry, or the one
+    that does has certificates only.
 
     Raises FailedPrecondition, naming the file, for a file that cannot be read.
     """
     for folder in folders:
         for name in _names(registry):
-            found = folder / name
-            if (found / "hosts.toml").is_file():
-                return _of_file(found / "hosts.toml", server)
-            if found.is_dir() and (tls := _of_certificates(found)) != Tls():
-                return [Endpoint(server, tls=tls)]
+            if (folder / name / FILE).is_file():
+                return _of_file(folder / name / FILE, server)
+            if _of_certificates(folder / name) != Tls():
+                return None
     return None
+
+
+def certificates(folders: Sequence[Path], host: str) -> Tls:
+    """What the first directory with certificates, and no hosts.toml, has for a host."""
+    for folder in folders:
+        for name in _names(host):
+            if not (folder / name / FILE).is_file() and (tls := _of_certificates(folder / name)) != Tls():
+                return tls
+    return Tls()
 
 
 def _names(registry: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from podyard.images.auth import Credentials
 from podyard.images.config import ImagesConfig, split_endpoint
@@ -18,7 +19,8 @@ async def endpoints(config: ImagesConfig, reference: Reference, credentials: Cre
     """The endpoints for a pull, in order, the registry itself the last.
 
     podyard's own mirrors come first. The rest is what a hosts.toml says of the registry, else what registries.conf
-    says, else the registry alone. What registries.conf blocks is blocked in any case.
+    says, else the registry alone. What registries.conf blocks is blocked in any case. Directories with certificates
+    only are for all hosts that no hosts.toml names.
 
     Raises FailedPrecondition for a configuration that cannot be read, PermissionDenied for a reference that is blocked.
     """
@@ -53,11 +55,20 @@ def _configured(config: ImagesConfig, reference: Reference) -> list[Endpoint]:
     upstream = DOCKER_HUB if registry == DEFAULT_REGISTRY else registry
     conf = registries_conf.load(config.registries_conf).endpoints(reference)
     theirs = hosts_toml.endpoints(config.hosts_dirs, registry, upstream)
-    if theirs is None and conf is not None:
-        theirs = conf
-        for endpoint in theirs:
-            endpoint.host = DOCKER_HUB if endpoint.host == DEFAULT_REGISTRY else endpoint.host
-    return [*ours, *(theirs or [Endpoint(upstream)])]
+    if theirs is not None:
+        return [*_with_certificates(config, ours), *theirs]
+    others = _with_certificates(config, [*ours, *(conf or [Endpoint(registry)])])
+    for endpoint in others:
+        endpoint.host = DOCKER_HUB if endpoint.host == DEFAULT_REGISTRY else endpoint.host
+    return others
+
+
+def _with_certificates(config: ImagesConfig, endpoints: list[Endpoint]) -> list[Endpoint]:
+    """Endpoints with the certificates that docker's and podman's directories have for their hosts."""
+    for endpoint in endpoints:
+        found = hosts_toml.certificates(config.hosts_dirs, endpoint.host)
+        endpoint.tls = replace(endpoint.tls, authorities=found.authorities, clients=found.clients)
+    return endpoints
 
 
 def _meant(credentials: Credentials, endpoint: Endpoint, reference: Reference) -> bool:

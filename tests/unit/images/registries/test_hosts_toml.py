@@ -8,7 +8,7 @@ import pytest
 
 from podyard.errors import FailedPrecondition
 from podyard.images.registries.endpoint import Endpoint, Tls
-from podyard.images.registries.hosts_toml import endpoints
+from podyard.images.registries.hosts_toml import certificates, endpoints
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -134,12 +134,20 @@ def test_the_first_directory_that_knows_a_registry_counts(tmp_path: Path) -> Non
 def test_a_directory_of_certificates_is_docker_s(tmp_path: Path) -> None:
     folder = tmp_path / "r.test:5000"
     folder.mkdir()
-    assert endpoints([tmp_path], "r.test:5000", "r.test:5000") is None
+    assert certificates([tmp_path], "r.test:5000") == Tls()
     for name in ("ca.crt", "me.cert", "me.key", "alone.cert", "note.txt"):
         (folder / name).touch()
-    found = endpoints([tmp_path], "r.test:5000", "r.test:5000")
-    assert found is not None
-    assert found[0].tls == Tls((folder / "ca.crt",), ((folder / "me.cert", folder / "me.key"),))
+    assert certificates([tmp_path / "none", tmp_path], "r.test:5000") == Tls(
+        (folder / "ca.crt",), ((folder / "me.cert", folder / "me.key"),)
+    )
+    assert certificates([tmp_path], "r.test") == Tls()
+    # It says nothing of who is asked, and no later directory does.
+    write(tmp_path / "later", "r.test:5000", '[host."https://m.test"]\n')
+    assert endpoints([tmp_path, tmp_path / "later"], "r.test:5000", "r.test:5000") is None
+    # Beside a hosts.toml only what that names counts.
+    write(tmp_path, "q.test", "")
+    (tmp_path / "q.test/ca.crt").touch()
+    assert certificates([tmp_path], "q.test") == Tls()
 
 
 @pytest.mark.parametrize(

@@ -290,15 +290,33 @@ async def test_own_authorities_and_client_certificates_are_used(
     assert set(secure.seen) == {"client"}
 
 
+def docker_certificates(secure: Secure, folder: Path) -> dict[str, object]:
+    """Docker's directory of what a registry wants; the setting that makes a store read it."""
+    (folder / secure.address).mkdir(parents=True)
+    for name, source in {"ca.crt": "ca.pem", "me.cert": "client.pem", "me.key": "client.key"}.items():
+        (folder / secure.address / name).write_bytes((secure.folder / source).read_bytes())
+    return {"hosts_dirs": [folder]}
+
+
 async def test_docker_s_directories_of_certificates_are_read(
     secure: Secure, pushed: Pushed, make_store: MakeStore, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "docker" / secure.address
-    folder.mkdir(parents=True)
-    for name, source in {"ca.crt": "ca.pem", "me.cert": "client.pem", "me.key": "client.key"}.items():
-        (folder / name).write_bytes((secure.folder / source).read_bytes())
-    store = await make_store(hosts_dirs=[tmp_path / "docker"])
+    store = await make_store(**docker_certificates(secure, tmp_path / "docker"))
     assert (await store.pull(f"{secure.address}/{pushed.repository}:1")).id == pushed.manifest.image_id
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["podyard's", "registries.conf"])
+async def test_certificates_are_found_for_mirrors_too(
+    secure: Secure, pushed: Pushed, make_store: MakeStore, tmp_path: Path, ours: bool
+) -> None:
+    certificates = docker_certificates(secure, tmp_path / "docker")
+    # A registry that has certificates of its own keeps the mirrors that registries.conf has for it.
+    (tmp_path / "docker/far.test").mkdir()
+    (tmp_path / "docker/far.test/ca.crt").write_bytes((secure.folder / "other.pem").read_bytes())
+    text = f'[[registry]]\nlocation = "far.test"\n[[registry.mirror]]\nlocation = "{secure.address}"\n'
+    mirrors = {"mirrors": {"far.test": [secure.address]}} if ours else conf(tmp_path, text)
+    store = await make_store(**certificates, **mirrors)
+    assert (await store.pull(f"far.test/{pushed.repository}:1")).id == pushed.manifest.image_id
 
 
 @pytest.mark.parametrize(
