@@ -25,7 +25,9 @@ class ImagesConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     mirrors: dict[str, list[str]] = {}
     """Endpoints that are asked before a registry, in order: "host", "host:port", or a URL with a path to put before
     /v2/. They never see the credentials of a pull, unless these name them (AuthConfig.server_address)."""
-    hosts_dirs: list[Path] = msgspec.field(default_factory=lambda: [Path("/etc/containerd/certs.d")])
+    hosts_dirs: list[Path] = msgspec.field(
+        default_factory=lambda: [Path(f"/etc/{name}/certs.d") for name in ("containerd", "docker", "containers")]
+    )
     """Directories with a directory for each registry, as containerd (hosts.toml) and docker (certificates) have them;
     the first that knows a registry counts. Certificates are found for mirrors too, by the mirror's own name."""
     registries_conf: Path = Path("/etc/containers/registries.conf")

@@ -27,6 +27,14 @@ def test_the_table_is_read(tmp_path: Path) -> None:
     assert loaded.images.mirrors == {"docker.io": ["a.test", "https://b.test/cache"]}
 
 
+def test_certificates_are_looked_for_where_other_tools_have_them(tmp_path: Path) -> None:
+    assert [str(path) for path in _load(tmp_path, "").images.hosts_dirs] == [
+        "/etc/containerd/certs.d",
+        "/etc/docker/certs.d",
+        "/etc/containers/certs.d",
+    ]
+
+
 @pytest.mark.parametrize(
     "text",
     [
