@@ -272,12 +272,14 @@ def _no_connection(error: Exception, host: str) -> RegistryUnavailable:
     import aiohttp
 
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return RegistryUnavailable(f"the certificate of {host} is not trusted: {error.certificate_error}")
+        # The registry may have sent us elsewhere.
+        return RegistryUnavailable(
+            f"the certificate of {error.host}:{error.port} is not trusted: {error.certificate_error}"
+        )
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno or 0
         # Only errors of the resolver have negative numbers, and texts worth showing.
         reason = os.strerror(number) if number > 0 else error.os_error.strerror or str(error.os_error)
-        # The registry may have sent us elsewhere.
         return RegistryUnavailable(f"cannot connect to {error.host}:{error.port}: {reason}")
     if isinstance(error, TimeoutError):
         return Passing(f"{host} does not answer in time")

@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.support import registry
-from tests.support.faulty import Proxy, alter, status
+from tests.support.faulty import Proxy, alter, redirect, status
 from tests.unit.images.conftest import MakeStore, Pushed
 
 from podyard.errors import FailedPrecondition, NotFound, PermissionDenied, RegistryUnavailable
@@ -336,6 +336,14 @@ async def test_what_is_wrong_with_the_certificates_is_told(
     store = await make_store(attempts=1, **hosts(tmp_path, secure.address, config))
     with pytest.raises(RegistryUnavailable, match=text):
         await store.pull(f"{secure.address}/{pushed.repository}:1")
+
+
+async def test_a_redirect_to_a_host_that_is_not_trusted_names_that_host(
+    secure: Secure, proxy: Proxy, pushed: Pushed, make_store: MakeStore
+) -> None:
+    proxy.fault("/blobs/", redirect(lambda request: f"https://{secure.address}{request.path_qs}"), times=99)
+    with pytest.raises(RegistryUnavailable, match=f"the certificate of {secure.address} is not trusted"):
+        await (await make_store()).pull(f"{proxy.address}/{pushed.repository}:1")
 
 
 @pytest.mark.parametrize("scheme", ["https", "http"])
