@@ -51,11 +51,15 @@ class _Registry(msgspec.Struct, rename="kebab"):
         return self.prefix or self.location
 
 
-class _File(msgspec.Struct, frozen=True, rename="kebab"):
+class _File(msgspec.Struct, rename="kebab"):
     unqualified_search_registries: list[str] | None = None
     registry: list[_Registry] = []
     registries: msgspec.Raw | dict[str, object] | None = None
     """The table of version 1."""
+
+    def __post_init__(self) -> None:
+        if self.unqualified_search_registries is not None:
+            self.unqualified_search_registries = [_place(text) for text in self.unqualified_search_registries]
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,14 @@ def test_what_is_blocked_is_refused(tmp_path: Path) -> None:
     assert found.endpoints(parse("a.test/good")) is None
 
 
+def test_a_registry_to_search_may_have_a_slash_at_its_end_and_no_scheme(tmp_path: Path) -> None:
+    (tmp_path / "registries.conf").write_text('unqualified-search-registries = ["a.test/", "b.test:5000"]\n')
+    assert load(tmp_path / "registries.conf").search == ("a.test", "b.test:5000")
+    (tmp_path / "registries.conf").write_text('unqualified-search-registries = ["https://a.test"]\n')
+    with pytest.raises(FailedPrecondition, match=r"registries\.conf cannot be used: 'https://a\.test' must be a host"):
+        load(tmp_path / "registries.conf")
+
+
 def test_a_drop_in_replaces_lists_and_registries_of_the_same_prefix(tmp_path: Path) -> None:
     found = conf(
         tmp_path,
