@@ -110,7 +110,11 @@ class Transport:
             except aiohttp.ClientError as error:
                 if scheme != schemes[-1] and _speaks_no_tls(error):
                     continue
-                raise _no_connection(error, endpoint.host) from error
+                failure = _no_connection(error, endpoint.host)
+                if endpoint.mirror and isinstance(error, aiohttp.ConnectionTimeoutError):
+                    # There are others to ask, and the kernel has tried more than once already.
+                    failure = RegistryUnavailable(failure.args[0])
+                raise failure from error
             # For this pull alone: by the next one the registry may have got a certificate.
             endpoint.schemes = (scheme,)
             return response
@@ -207,6 +211,7 @@ class Transport:
                 allow_redirects=False,
                 proxy=proxy_for(url.scheme, url.raw_authority),
                 max_field_size=65536,
+                timeout=self._timeout(endpoint),
                 ssl=await self._context(tls) if url.scheme == "https" else True,
                 **more,
             )
@@ -226,6 +231,12 @@ class Transport:
             self._contexts[key] = context
         return self._contexts[key]
 
+    def _timeout(self, endpoint: Endpoint) -> aiohttp.ClientTimeout:
+        import aiohttp
+
+        connect = endpoint.connect_timeout or self._config.connect_timeout
+        return aiohttp.ClientTimeout(total=None, connect=connect, sock_read=self._config.progress_timeout)
+
     async def _opened(self) -> aiohttp.ClientSession:
         async with self._opening:
             if self._session is None:
@@ -233,17 +244,14 @@ class Transport:
             return self._session
 
     async def _open(self) -> aiohttp.ClientSession:
-        config = self._config
         # Importing takes longer than the event loop may be held.
         await asyncio.to_thread(importlib.import_module, "aiohttp")
         import aiohttp
 
         from podyard import __version__
 
-        timeout = aiohttp.ClientTimeout(total=None, connect=config.connect_timeout, sock_read=config.progress_timeout)
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
-            timeout=timeout,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": f"podyard/{__version__}"},

@@ -45,6 +45,8 @@ class Endpoint:
     tls: Tls = Tls()
     headers: tuple[tuple[str, str], ...] = ()
     """Sent with each request to it, never to where it redirects."""
+    connect_timeout: float | None = None
+    """Seconds for one connection to it; None is the configuration's."""
     credentials: list[Credentials] = field(default_factory=list)
     """Tried in order; the first is in use."""
     problems: tuple[str, ...] = ()

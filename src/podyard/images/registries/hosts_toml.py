@@ -7,6 +7,7 @@ without that file: ``*.crt`` are authorities, ``*.cert`` with ``*.key`` of the s
 from __future__ import annotations
 
 import posixpath
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ SIZE_LIMIT = 1 << 20
 
 _CAPABILITIES = ("pull", "resolve", "push", "referrers")
 
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+
 Texts = str | list[str]
 
 
@@ -37,6 +41,7 @@ class _Host(msgspec.Struct, frozen=True):
     skip_verify: bool | None = None
     header: dict[str, Texts] = {}
     override_path: bool = False
+    dial_timeout: str = ""
 
 
 class _File(_Host, frozen=True):
@@ -128,6 +133,7 @@ def _endpoint(text: str, host: _Host, folder: Path) -> Endpoint:
             not host.skip_verify,
         ),
         headers=_headers(host.header),
+        connect_timeout=_seconds(host.dial_timeout) if host.dial_timeout else None,
     )
 
 
@@ -145,6 +151,14 @@ def _headers(header: Mapping[str, Texts]) -> tuple[tuple[str, str], ...]:
         if not name.isascii() or not name.isprintable() or not value.isprintable():
             raise ValueError(f"the header {name!r} has characters that no header can have")
     return headers
+
+
+def _seconds(duration: str) -> float:
+    """A duration as Go writes it ("1m30s")."""
+    parts = _DURATION_PART.findall(duration)
+    if not parts or "".join(number + unit for number, unit in parts) != duration:
+        raise ValueError(f"dial_timeout is {duration!r}, which should be like 500ms, 5s or 1m30s")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 def _list(value: Any) -> list[str]:

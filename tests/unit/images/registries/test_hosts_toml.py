@@ -102,6 +102,14 @@ def test_a_table_for_the_registry_is_no_mirror(tmp_path: Path, server: str) -> N
     assert {(endpoint.host, endpoint.mirror) for endpoint in found} == {("m.test", True), ("hub.test", False)}
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("5s", 5.0), ("500ms", 0.5), ("1m30s", 90.0), ("1.5s", 1.5)])
+def test_a_host_may_have_a_limit_for_connecting(tmp_path: Path, text: str, seconds: float) -> None:
+    write(tmp_path, "r.test", f'[host."https://m.test"]\ndial_timeout = "{text}"\n')
+    found = endpoints([tmp_path], "r.test", "r.test")
+    assert found is not None
+    assert [endpoint.connect_timeout for endpoint in found] == [seconds, None]
+
+
 def test_capabilities_that_no_pull_needs_are_known(tmp_path: Path) -> None:
     write(tmp_path, "r.test", 'server = "https://r.test"\ncapabilities = ["Pull", "resolve", "push", "referrers"]\n')
     found = endpoints([tmp_path], "r.test", "r.test")
@@ -160,6 +168,7 @@ def test_a_directory_of_certificates_is_docker_s(tmp_path: Path) -> None:
         ('[host."https://me@a.test"]', "no http or https URL"),
         ('[host."https://a.test"]\ncapabilities = ["fly"]', "fly is no capability"),
         ('[host."https://a.test"]\nclient = [["a", "b", "c"]]', "pairs of certificate and key"),
+        ('[host."https://a.test"]\ndial_timeout = "5"', "dial_timeout is '5', which should be like"),
         ('[host."https://a.test".header]\n"x\\ny" = "1"', "no header can have"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import datetime
 import ipaddress
@@ -76,6 +77,25 @@ async def test_a_mirror_that_does_not_answer_is_waited_for_once(
     proxy.fault("/", status(503), times=99)
     assert (await store.pull(f"far.test/{pushed.repository}:1")).id == pushed.manifest.image_id
     assert len(proxy.asked) == 2
+
+
+async def test_a_mirror_that_lets_nobody_connect_is_tried_once_for_as_long_as_it_says(
+    upstream: str, pushed: Pushed, make_store: MakeStore, tmp_path: Path
+) -> None:
+    connected = 0
+
+    async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connected
+        connected += 1
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(nothing, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        text = f'server = "http://{upstream}"\n[host."https://{host}:{port}"]\ndial_timeout = "50ms"\n'
+        store = await make_store(**hosts(tmp_path, "far.test", text), connect_timeout=9999)
+        assert (await store.pull(f"far.test/{pushed.repository}:1")).id == pushed.manifest.image_id
+    assert connected == 1
 
 
 async def test_a_mirror_with_damaged_content_is_passed_over(
