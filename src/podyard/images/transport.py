@@ -124,8 +124,8 @@ class Transport:
         origin = url.origin()
         for _ in range(REDIRECTS_LIMIT):
             sent = [("Accept-Encoding", "identity"), *headers.items()]
-            # A blob store that the registry sends us to gets no credentials.
-            if url.origin() == origin:
+            # A blob store that the registry sends us to gets no credentials. From HTTP to HTTPS it stays itself.
+            if url.origin() == origin or (url.scheme == "https" and _is_at(url, endpoint.host)):
                 sent += endpoint.headers
                 if endpoint.authorization:
                     sent.append(("Authorization", endpoint.authorization))

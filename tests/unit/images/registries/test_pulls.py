@@ -260,6 +260,8 @@ class Secure:
     address: str
     folder: Path
     seen: list[str]
+    wants: str = ""
+    """The Authorization header to insist on."""
 
 
 @pytest.fixture
@@ -285,6 +287,8 @@ async def secure(upstream: str, tmp_path: Path) -> AsyncIterator[Secure]:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         assert request.transport is not None
         made.seen.append(request.transport.get_extra_info("peercert")["subject"][0][0][1])
+        if made.wants and request.headers.get("Authorization") != made.wants:
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
         headers = {key: request.headers[key] for key in ("Accept",) if key in request.headers}
         async with (
             aiohttp.ClientSession(auto_decompress=False) as session,
@@ -301,6 +305,40 @@ async def secure(upstream: str, tmp_path: Path) -> AsyncIterator[Secure]:
     await runner.cleanup()
 
 
+async def test_a_registry_that_redirects_from_http_to_https_gets_its_credentials_there(
+    secure: Secure, pushed: Pushed, make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a proxy, since both schemes must be at their own ports."""
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        method, url, _ = (await reader.readuntil(b"\r\n\r\n")).decode().split(" ", 2)
+        if method == "CONNECT":
+            there = await asyncio.open_connection(*secure.address.split(":"))
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            await asyncio.gather(copy(reader, there[1]), copy(there[0], writer))
+            return
+        location = url.replace("http://", "https://")
+        writer.write(f"HTTP/1.1 301 Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
+        writer.close()
+
+    secure.wants = Credentials("me", "secret").basic()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        proxy = "http://{}:{}".format(*server.sockets[0].getsockname())
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, proxy)
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        store = await make_store(insecure_registries=["far.test"], **docker_certificates(secure, tmp_path, "far.test"))
+        image = await store.pull(f"far.test/{pushed.repository}:1", Credentials("me", "secret"))
+        await store.close()
+    assert image.id == pushed.manifest.image_id
+
+
 async def test_own_authorities_and_client_certificates_are_used(
     secure: Secure, pushed: Pushed, make_store: MakeStore, tmp_path: Path
 ) -> None:
@@ -310,11 +348,12 @@ async def test_own_authorities_and_client_certificates_are_used(
     assert set(secure.seen) == {"client"}
 
 
-def docker_certificates(secure: Secure, folder: Path) -> dict[str, object]:
+def docker_certificates(secure: Secure, folder: Path, host: str = "") -> dict[str, object]:
     """Docker's directory of what a registry wants; the setting that makes a store read it."""
-    (folder / secure.address).mkdir(parents=True)
+    own = folder / (host or secure.address)
+    own.mkdir(parents=True)
     for name, source in {"ca.crt": "ca.pem", "me.cert": "client.pem", "me.key": "client.key"}.items():
-        (folder / secure.address / name).write_bytes((secure.folder / source).read_bytes())
+        (own / name).write_bytes((secure.folder / source).read_bytes())
     return {"hosts_dirs": [folder]}
 
 
@@ -376,7 +415,7 @@ async def test_the_check_of_certificates_can_be_left_out(
 
 
 class _Authority:
-    """Issues certificates for 127.0.0.1."""
+    """Issues certificates for 127.0.0.1 and far.test."""
 
     def __init__(self, name: str) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -403,7 +442,7 @@ class _Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(days=1))
             .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([address, x509.DNSName("far.test")]), critical=False)
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
