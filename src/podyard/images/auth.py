@@ -51,8 +51,8 @@ class Credentials:
 def decode_pair(auth: str) -> tuple[str, str]:
     """User and password of the form that configuration files have. Raises InvalidArgument, without the value."""
     try:
-        # Docker pads what it encodes with zero bytes.
-        text = base64.b64decode(auth, validate=True).decode().rstrip("\0")
+        # base64(1) breaks long lines, and docker pads what it encodes with zero bytes.
+        text = base64.b64decode("".join(auth.splitlines()), validate=True).decode().rstrip("\0")
     except (binascii.Error, UnicodeDecodeError):
         text = ""
     username, colon, password = text.partition(":")

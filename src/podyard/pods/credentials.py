@@ -85,8 +85,9 @@ def _auth(entry: dict[str, Any]) -> api.AuthConfig | None:
     username, password = entry.get("username", ""), entry.get("password", "")
     if encoded := entry.get("auth", ""):
         try:
-            text = base64.b64decode(encoded, validate=True).decode()
-        except (binascii.Error, ValueError, TypeError):
+            # base64(1) breaks long lines.
+            text = base64.b64decode("".join(encoded.splitlines()), validate=True).decode()
+        except (binascii.Error, ValueError, TypeError, AttributeError):
             return None
         username, _, password = text.rstrip("\0").partition(":")
     token = entry.get("identitytoken", "")

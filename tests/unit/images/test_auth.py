@@ -20,6 +20,8 @@ def test_credentials_come_from_any_field_of_the_request() -> None:
     encoded = base64.b64encode(b"me:se:cret\0").decode()
     assert Credentials.of(api.AuthConfig(username="me", password="x")) == Credentials("me", "x")
     assert Credentials.of(api.AuthConfig(auth=encoded)) == Credentials("me", "se:cret")
+    broken = base64.encodebytes(b"me:" + b"x" * 90).decode()
+    assert Credentials.of(api.AuthConfig(auth=broken)) == Credentials("me", "x" * 90)
     assert Credentials.of(api.AuthConfig(identity_token="t")) == Credentials(identity_token="t")
     assert Credentials.of(api.AuthConfig(registry_token="t")) == Credentials(registry_token="t")
     assert Credentials.of(api.AuthConfig(server_address="a.b")) is None

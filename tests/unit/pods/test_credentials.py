@@ -54,6 +54,9 @@ def test_credentials_come_in_three_forms() -> None:
     encoded = base64.b64encode(b"me:a:b").decode()
     (auth,) = credentials_for("example.com/a", [secret({"example.com": {"auth": encoded}})])
     assert (auth.username, auth.password) == ("me", "a:b")
+    broken = base64.encodebytes(b"me:" + b"x" * 90).decode()
+    (auth,) = credentials_for("example.com/a", [secret({"example.com": {"auth": broken}})])
+    assert auth.password == "x" * 90
     (auth,) = credentials_for("example.com/a", [secret({"example.com": {"identitytoken": "t"}})])
     assert auth.identity_token == "t"
 
