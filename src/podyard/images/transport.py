@@ -175,6 +175,8 @@ class Transport:
         if realm.scheme != "https" and not self._plain_allowed(asked.origin(), realm):
             raise PermissionDenied(f"{endpoint.host} sends credentials to {realm.origin()}, which is not secure")
         query = {key: parameters[key] for key in ("service", "scope") if parameters.get(key)}
+        # A challenge need not have a scope; who asks knows what for.
+        query.setdefault("scope", f"repository:{endpoint.repository}:pull")
         credentials = endpoint.credentials[0] if endpoint.credentials else Credentials()
         try:
             if credentials.identity_token:

@@ -150,6 +150,15 @@ async def test_an_anonymous_token_is_fetched_once_for_a_pull(
     assert guard.refused == 1
 
 
+async def test_where_the_registry_names_no_scope_the_token_is_for_pulling_the_repository(
+    proxy: Proxy, pushed: Pushed, tokens: TokenServer, store: ImageStore
+) -> None:
+    guard = Guard(proxy, f"http://{tokens.address}/token", "")
+    guard.good = {"Bearer token-1"}
+    await store.pull(f"{proxy.address}/{pushed.repository}:1")
+    assert [asked["scope"] for asked in tokens.asked] == [f"repository:{pushed.repository}:pull"]
+
+
 async def test_a_password_is_exchanged_for_a_token(
     proxy: Proxy, pushed: Pushed, tokens: TokenServer, guard: Guard, store: ImageStore
 ) -> None:
