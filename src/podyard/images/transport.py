@@ -178,13 +178,15 @@ class Transport:
         # A challenge need not have a scope; who asks knows what for.
         query.setdefault("scope", f"repository:{endpoint.repository}:pull")
         credentials = endpoint.credentials[0] if endpoint.credentials else Credentials()
+        # What opens the door before the registry opens its token server's, too.
+        headers = [*endpoint.headers] if realm.origin() == asked.origin() else []
         try:
             if credentials.identity_token:
                 form = {"grant_type": "refresh_token", "client_id": "podyard"}
                 form["refresh_token"] = credentials.identity_token
-                response = await self._request("POST", realm, endpoint, [], data={**query, **form})
+                response = await self._request("POST", realm, endpoint, headers, data={**query, **form})
             else:
-                headers = [("Authorization", credentials.basic())] if credentials.username else []
+                headers += [("Authorization", credentials.basic())] if credentials.username else []
                 response = await self._request("GET", realm.update_query(query), endpoint, headers)
             async with response:
                 if response.status in {400, 401, 403, 404, 405}:

@@ -57,6 +57,25 @@ async def test_a_hosts_toml_sends_to_a_mirror_with_its_headers(
     assert all(path.endswith("?ns=far.test") and headers["x-team"] == "blue" for path, headers in proxy.seen)
 
 
+@pytest.mark.parametrize("own", [True, False], ids=["its own", "another's"])
+async def test_a_token_server_gets_the_headers_of_a_hosts_toml_where_it_is_the_registry_itself(
+    proxy: Proxy, upstream: str, pushed: Pushed, make_store: MakeStore, tmp_path: Path, own: bool
+) -> None:
+    async def token(request: web.Request, answer: web.Response) -> web.StreamResponse:
+        return web.json_response({"token": "t"})
+
+    async with Proxy(upstream).serving() as other:
+        server = proxy if own else other
+        server.fault("/token", token)
+        challenge = f'Bearer realm="http://{server.address}/token",service="x"'
+        proxy.fault("/v2/", status(401, {"WWW-Authenticate": challenge}))
+        text = f'server = "http://{proxy.address}"\n[header]\nx-door = "key"\n'
+        store = await make_store(**hosts(tmp_path, "far.test", text))
+        await store.pull(f"far.test/{pushed.repository}:1")
+        (asked,) = [headers for path, headers in server.seen if path.startswith("/token")]
+    assert ("x-door" in asked) == own
+
+
 async def test_a_mirror_that_may_not_resolve_is_asked_for_content_only(
     proxy: Proxy, upstream: str, pushed: Pushed, make_store: MakeStore, tmp_path: Path
 ) -> None:
