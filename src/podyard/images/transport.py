@@ -213,7 +213,7 @@ class Transport:
                 url,
                 headers=CIMultiDict(headers),
                 allow_redirects=False,
-                proxy=proxy_for(url.scheme, url.raw_authority),
+                proxy=endpoint.proxy or proxy_for(url.scheme, url.raw_authority),
                 max_field_size=65536,
                 timeout=self._timeout(endpoint),
                 ssl=await self._context(tls) if url.scheme == "https" else True,

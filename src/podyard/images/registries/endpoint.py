@@ -47,6 +47,8 @@ class Endpoint:
     """Sent with each request to it, never to where it redirects."""
     connect_timeout: float | None = None
     """Seconds for one connection to it; None is the configuration's."""
+    proxy: str = field(default="", repr=False)
+    """The URL of the proxy to it, whatever the environment says; "" leaves it to the environment."""
     credentials: list[Credentials] = field(default_factory=list)
     """Tried in order; the first is in use."""
     problems: tuple[str, ...] = ()

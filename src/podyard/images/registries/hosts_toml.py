@@ -42,6 +42,7 @@ class _Host(msgspec.Struct, frozen=True):
     header: dict[str, Texts] = {}
     override_path: bool = False
     dial_timeout: str = ""
+    proxy: str = ""
 
 
 class _File(_Host, frozen=True):
@@ -134,6 +135,7 @@ def _endpoint(text: str, host: _Host, folder: Path) -> Endpoint:
         ),
         headers=_headers(host.header),
         connect_timeout=_seconds(host.dial_timeout) if host.dial_timeout else None,
+        proxy=_proxy(host.proxy) if host.proxy else "",
     )
 
 
@@ -159,6 +161,14 @@ def _seconds(duration: str) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != duration:
         raise ValueError(f"dial_timeout is {duration!r}, which should be like 500ms, 5s or 1m30s")
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def _proxy(text: str) -> str:
+    url = urlsplit(text)
+    odd = url.path.strip("/") or url.query or url.fragment or url.port == 0
+    if url.scheme not in {"http", "https"} or not url.hostname or odd:
+        raise ValueError(f"the proxy {shown(text)!r} must be an http or https URL without a path")
+    return text
 
 
 def _list(value: Any) -> list[str]:

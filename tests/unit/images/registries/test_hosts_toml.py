@@ -169,6 +169,11 @@ def test_a_directory_of_certificates_is_docker_s(tmp_path: Path) -> None:
         ('[host."https://a.test"]\ncapabilities = ["fly"]', "fly is no capability"),
         ('[host."https://a.test"]\nclient = [["a", "b", "c"]]', "pairs of certificate and key"),
         ('[host."https://a.test"]\ndial_timeout = "5"', "dial_timeout is '5', which should be like"),
+        (
+            '[host."https://a.test"]\nproxy = "socks5://me:secret@p.test"',
+            r"'socks5://\.\.\.@p\.test' must be an http or",
+        ),
+        ('[host."https://a.test"]\nproxy = "p.test:80"', "must be an http or https URL"),
         ('[host."https://a.test".header]\n"x\\ny" = "1"', "no header can have"),
     ],
 )

@@ -226,22 +226,35 @@ class Forward:
             return web.Response(status=answer.status, body=await answer.read(), headers=kept)
 
 
-async def test_a_proxy_of_the_environment_is_used(
-    upstream: str, pushed: Pushed, make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+async def forward(upstream: str) -> AsyncIterator[Forward]:
     forward = Forward(upstream)
     runner = web.ServerRunner(web.Server(forward.handle))
     await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        monkeypatch.setenv("http_proxy", f"127.0.0.1:{runner.addresses[0][1]}")
-        monkeypatch.delenv("no_proxy", raising=False)
-        monkeypatch.delenv("NO_PROXY", raising=False)
-        store = await make_store(insecure_registries=["far.test"])
-        assert (await store.pull(f"far.test/{pushed.repository}:1")).id == pushed.manifest.image_id
-    finally:
-        await runner.cleanup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    forward.address = f"127.0.0.1:{runner.addresses[0][1]}"
+    yield forward
+    await runner.cleanup()
+
+
+async def test_a_proxy_of_the_environment_is_used(
+    forward: Forward, pushed: Pushed, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", forward.address)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    store = await make_store(insecure_registries=["far.test"])
+    assert (await store.pull(f"far.test/{pushed.repository}:1")).id == pushed.manifest.image_id
+    assert forward.asked[0] == f"http://far.test/v2/{pushed.repository}/manifests/1"
+
+
+async def test_a_proxy_of_a_hosts_toml_is_used_whatever_the_environment_says(
+    forward: Forward, pushed: Pushed, make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    text = f'server = "http://far.test"\nproxy = "http://{forward.address}"\n'
+    store = await make_store(**hosts(tmp_path, "far.test", text))
+    assert (await store.pull(f"far.test/{pushed.repository}:1")).id == pushed.manifest.image_id
     assert forward.asked[0] == f"http://far.test/v2/{pushed.repository}/manifests/1"
 
 
