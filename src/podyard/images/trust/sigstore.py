@@ -16,7 +16,15 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from podyard.errors import InvalidArgument, NotFound, PodyardError, SignatureValidationFailed, Unimplemented
+from podyard.errors import (
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    PodyardError,
+    RegistryUnavailable,
+    SignatureValidationFailed,
+    Unimplemented,
+)
 from podyard.images.manifest import Descriptor, Manifest, parse_manifest
 from podyard.images.trust.keys import Keys
 from podyard.model.reference import DEFAULT_TAG, Reference, parse
@@ -101,13 +109,38 @@ async def verify(
     """
     if not wanted:
         return
-    signatures = [found for digest in digests for found in await _signatures(repository, digest)]
-    for requirement in wanted:
-        keys = await asyncio.to_thread(Keys, requirement.paths, requirement.datas)
-        faults = [_fault(signature, keys, requirement.identity, reference, digests) for signature in signatures]
+    keys = [await asyncio.to_thread(Keys, requirement.paths, requirement.datas) for requirement in wanted]
+    signatures: list[_Signature] = []
+    unknown: PodyardError | None = None
+    lacking = ""
+    for digest in digests:
+        try:
+            signatures += await _signatures(repository, digest)
+        except (PermissionDenied, RegistryUnavailable) as error:
+            # A mirror has not what was never made, and nobody else may be there to say so. Another digest may do.
+            unknown = error
+        lacking = _lacking(wanted, keys, signatures, reference, digests)
+        if not lacking:
+            return
+    if unknown is not None:
+        raise unknown
+    raise SignatureValidationFailed(f"{reference} is not signed as {lacking}")
+
+
+def _lacking(
+    wanted: Sequence[SigstoreSigned],
+    keys: Sequence[Keys],
+    signatures: Sequence[_Signature],
+    reference: Reference,
+    digests: Sequence[str],
+) -> str:
+    """What asks for a signature that is not there, and why; "" where all requirements are met."""
+    for requirement, allowed in zip(wanted, keys, strict=True):
+        faults = [_fault(signature, allowed, requirement.identity, reference, digests) for signature in signatures]
         if "" not in faults:
             reasons = "; ".join(dict.fromkeys(faults)) or f"it has no signature ({_tag(digests[0])} is not there)"
-            raise SignatureValidationFailed(f"{reference} is not signed as {requirement.where} asks for: {reasons}")
+            return f"{requirement.where} asks for: {reasons}"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -317,6 +317,25 @@ async def test_who_signed_an_index_has_signed_its_images(
         await store.pull(f"{upstream}/{pushed.repository}:1")
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["the index", "its manifest"])
+async def test_a_signature_that_a_mirror_has_is_enough_where_the_registry_is_not_there(
+    upstream: str,
+    pushed: Pushed,
+    layout: LayoutWriter,
+    signer: Signer,
+    make_store: MakeStore,
+    tmp_path: Path,
+    key: Key,
+    whole: bool,
+) -> None:
+    index = layout.add_index([pushed.manifest])
+    registry.push(upstream, layout, index, pushed.repository, "index")
+    gone = f"127.0.0.1:{registry.free_port()}"
+    signer.attach(index.digest if whole else pushed.manifest.digest, key, f"{gone}/{pushed.repository}")
+    store = await make_store(signature_policy=_signed(tmp_path, key), mirrors={gone: [upstream]})
+    await store.pull(f"{gone}/{pushed.repository}:index")
+
+
 async def test_a_registry_that_cannot_say_whether_there_are_signatures_fails_the_pull(
     proxy: Proxy, pushed: Pushed, make_store: MakeStore, tmp_path: Path, key: Key
 ) -> None:
