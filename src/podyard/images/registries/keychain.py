@@ -62,12 +62,12 @@ class Found:
     problems: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
-    def telling(self, registry: str, path: Path) -> Iterator[None]:
-        """Take an error as a problem of a file."""
+    def telling(self, registry: str, where: object) -> Iterator[None]:
+        """Take an error as a problem of a file, or of what else has credentials."""
         try:
             yield
         except PodyardError as error:
-            problem = f"{path}: {error}"
+            problem = f"{where}: {error}"
             logger.warning("credentials for %s: %s", registry, problem)
             self.problems.append(problem)
 
@@ -86,8 +86,11 @@ def default_files(environment: Mapping[str, str] = os.environ) -> list[Path]:
     ]
 
 
-async def find(files: Sequence[Path], registry: str, repository: str) -> Found:
-    """The credentials for a repository. What cannot be read is told in ``problems`` and in the log, and passed over."""
+async def find(files: Sequence[Path], registry: str, repository: str, helpers: Sequence[str] = ()) -> Found:
+    """The credentials for a repository: those of the files, then those of further helpers (registries.conf).
+
+    What cannot be read is told in ``problems`` and in the log, and passed over.
+    """
     found = Found()
     for path in files:
         with found.telling(registry, path):
@@ -98,6 +101,10 @@ async def find(files: Sequence[Path], registry: str, repository: str) -> Found:
             with found.telling(registry, path):
                 found.credentials += await _of_helper(parsed, registry)
             found.credentials += _of_file(parsed, registry, repository)
+    for helper in helpers:
+        with found.telling(registry, "credential-helpers of registries.conf"):
+            answer = await _ask(helper, registry)
+            found.credentials += [answer] if answer is not None else []
     return found
 
 

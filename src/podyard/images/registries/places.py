@@ -9,6 +9,7 @@ from podyard.images.auth import Credentials
 from podyard.images.config import ImagesConfig, split_endpoint
 from podyard.images.registries import hosts_toml, keychain, registries_conf
 from podyard.images.registries.endpoint import API_ROOT, Endpoint
+from podyard.images.registries.registries_conf import RegistriesConf
 from podyard.model.reference import DEFAULT_REGISTRY, Reference
 
 DOCKER_HUB = "registry-1.docker.io"
@@ -24,14 +25,15 @@ async def endpoints(config: ImagesConfig, reference: Reference, credentials: Cre
 
     Raises FailedPrecondition for a configuration that cannot be read, PermissionDenied for a reference that is blocked.
     """
-    found = await asyncio.to_thread(_configured, config, reference)
+    conf = await asyncio.to_thread(registries_conf.load, config.registries_conf)
+    found = await asyncio.to_thread(_configured, config, conf, reference)
     files = config.auth_files if config.auth_files is not None else keychain.default_files()
     for endpoint in found:
         endpoint.repository = endpoint.repository or reference.repository
         if credentials is not None and _meant(credentials, endpoint, reference):
             endpoint.credentials.append(credentials)
         registry = DEFAULT_REGISTRY if endpoint.host == DOCKER_HUB else endpoint.host
-        kept = await keychain.find(files, registry, endpoint.repository)
+        kept = await keychain.find(files, registry, endpoint.repository, conf.helpers)
         endpoint.credentials += kept.credentials
         endpoint.problems = tuple(kept.problems)
     return found
@@ -45,7 +47,7 @@ async def search(config: ImagesConfig) -> tuple[str, ...]:
     return (await asyncio.to_thread(registries_conf.load, config.registries_conf)).search
 
 
-def _configured(config: ImagesConfig, reference: Reference) -> list[Endpoint]:
+def _configured(config: ImagesConfig, conf: RegistriesConf, reference: Reference) -> list[Endpoint]:
     registry = reference.registry
     ours = []
     for text in config.mirrors.get(registry, []):
@@ -53,11 +55,11 @@ def _configured(config: ImagesConfig, reference: Reference) -> list[Endpoint]:
         schemes = (scheme,) if scheme else ()
         ours.append(Endpoint(host, root=f"{path}{API_ROOT}", schemes=schemes, mirror=True))
     upstream = DOCKER_HUB if registry == DEFAULT_REGISTRY else registry
-    conf = registries_conf.load(config.registries_conf).endpoints(reference)
+    elsewhere = conf.endpoints(reference)
     theirs = hosts_toml.endpoints(config.hosts_dirs, registry, upstream)
     if theirs is not None:
         return [*_with_certificates(config, ours), *theirs]
-    others = _with_certificates(config, [*ours, *(conf or [Endpoint(registry)])])
+    others = _with_certificates(config, [*ours, *(elsewhere or [Endpoint(registry)])])
     for endpoint in others:
         endpoint.host = DOCKER_HUB if endpoint.host == DEFAULT_REGISTRY else endpoint.host
     return others

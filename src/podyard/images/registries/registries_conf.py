@@ -20,6 +20,9 @@ from podyard.images.registries.endpoint import Endpoint, Tls
 from podyard.images.registries.hosts_toml import SIZE_LIMIT
 from podyard.model.reference import Reference, parse
 
+AUTH_FILES = "containers-auth.json"
+"""What stands for the files with credentials among the helpers. They are read in any case."""
+
 _WILDCARD = re.compile(r"\*(\.[A-Za-z0-9-]+)+")
 _PORT = re.compile(r":\d+$")
 
@@ -53,6 +56,7 @@ class _Registry(msgspec.Struct, rename="kebab"):
 
 class _File(msgspec.Struct, rename="kebab"):
     unqualified_search_registries: list[str] | None = None
+    credential_helpers: list[str] | None = None
     registry: list[_Registry] = []
     registries: msgspec.Raw | dict[str, object] | None = None
     """The table of version 1."""
@@ -69,6 +73,8 @@ class RegistriesConf:
     search: tuple[str, ...] = ()
     """Where names without a registry are looked for, in order; () leaves docker.io."""
     registries: tuple[_Registry, ...] = ()
+    helpers: tuple[str, ...] = ()
+    """Credential helpers to ask for each registry."""
 
     def endpoints(self, reference: Reference) -> list[Endpoint] | None:
         """The endpoints for a reference; None when the file says nothing of it.
@@ -97,18 +103,22 @@ class RegistriesConf:
 def load(path: Path) -> RegistriesConf:
     """The file, if it is there, and the files of the directory beside it ("registries.conf.d") in their names' order.
 
-    A later file replaces the search list, and registries of the same prefix. Raises FailedPrecondition, naming the
+    A later file replaces the lists, and registries of the same prefix. Raises FailedPrecondition, naming the
     file, for one that cannot be read.
     """
     search: list[str] = []
+    helpers: list[str] = []
     registries: dict[str, _Registry] = {}
     files = [path] if path.is_file() else []
     for source in [*files, *sorted(Path(f"{path}.d").glob("*.conf"))]:
         parsed = _read(source)
         if parsed.unqualified_search_registries is not None:
             search = parsed.unqualified_search_registries
+        if parsed.credential_helpers is not None:
+            helpers = parsed.credential_helpers
         registries.update({registry.scope: registry for registry in parsed.registry})
-    return RegistriesConf(tuple(search), tuple(registries.values()))
+    asked = tuple(helper for helper in helpers if helper != AUTH_FILES)
+    return RegistriesConf(tuple(search), tuple(registries.values()), asked)
 
 
 def _read(path: Path) -> _File:

@@ -197,6 +197,19 @@ async def test_credentials_of_a_file_are_used_after_the_pull_s_own(
         await wrong.pull(name)
 
 
+async def test_credential_helpers_of_registries_conf_are_asked(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = tmp_path / "docker-credential-h"
+    helper.write_text(f"""#!/bin/sh\ntest "$(cat)" = {proxy.address} && echo '{{"Username": "me", "Secret": "s"}}'\n""")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    proxy.fault("/v2/", status(401, {"WWW-Authenticate": 'Basic realm="x"'}))
+    store = await make_store(**conf(tmp_path, 'credential-helpers = ["containers-auth.json", "missing", "h"]\n'))
+    await store.pull(f"{proxy.address}/{pushed.repository}:1")
+    assert proxy.seen[1][1]["Authorization"] == Credentials("me", "s").basic()
+
+
 async def test_why_there_are_no_credentials_is_told(
     proxy: Proxy, pushed: Pushed, make_store: MakeStore, tmp_path: Path
 ) -> None:

@@ -166,6 +166,16 @@ def test_what_is_blocked_is_refused(tmp_path: Path) -> None:
     assert found.endpoints(parse("a.test/good")) is None
 
 
+def test_a_drop_in_replaces_the_credential_helpers(tmp_path: Path) -> None:
+    path = tmp_path / "registries.conf"
+    path.write_text('credential-helpers = ["one"]\n')
+    (tmp_path / "registries.conf.d").mkdir()
+    (tmp_path / "registries.conf.d/1.conf").write_text('credential-helpers = ["containers-auth.json", "two"]\n')
+    (tmp_path / "registries.conf.d/2.conf").write_text("")
+    # The files with credentials are podyard's own setting.
+    assert load(path).helpers == ("two",)
+
+
 def test_a_registry_to_search_may_have_a_slash_at_its_end_and_no_scheme(tmp_path: Path) -> None:
     (tmp_path / "registries.conf").write_text('unqualified-search-registries = ["a.test/", "b.test:5000"]\n')
     assert load(tmp_path / "registries.conf").search == ("a.test", "b.test:5000")
