@@ -175,7 +175,7 @@ class Repository:
         self, endpoint: Endpoint, path: str, headers: dict[str, str]
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         # Mirrors that serve several registries tell them apart by "ns".
-        params = {"ns": self._reference.registry} if endpoint.mirror else {}
+        params = {"ns": self._reference.registry} if endpoint.mirror or endpoint.shared else {}
         return self._transport.get(endpoint, f"{endpoint.repository}/{path}", headers, params)
 
 

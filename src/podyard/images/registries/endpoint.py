@@ -42,6 +42,9 @@ class Endpoint:
     pulls: bool = True
     """Whether it may be asked for content by digest."""
     mirror: bool = False
+    """It gets no credentials of a pull that do not name it."""
+    shared: bool = False
+    """Whether it may serve several registries, and is told which one is meant, as mirrors are."""
     tls: Tls = Tls()
     headers: tuple[tuple[str, str], ...] = ()
     """Sent with each request to it, never to where it redirects."""

@@ -61,7 +61,7 @@ def endpoints(folders: Sequence[Path], registry: str, server: str) -> list[Endpo
     for folder in folders:
         for name in _names(registry):
             if (folder / name / FILE).is_file():
-                return _of_file(folder / name / FILE, server)
+                return _of_file(folder / name / FILE, registry, server)
             if _of_certificates(folder / name) != Tls():
                 return None
     return None
@@ -82,7 +82,7 @@ def _names(registry: str) -> list[str]:
     return [*([f"{host}_{port}_"] if colon else []), registry, "_default"]
 
 
-def _of_file(path: Path, server: str) -> list[Endpoint]:
+def _of_file(path: Path, registry: str, server: str) -> list[Endpoint]:
     try:
         if path.stat().st_size > SIZE_LIMIT:
             raise FailedPrecondition(f"{path} is larger than {SIZE_LIMIT} bytes")
@@ -95,6 +95,9 @@ def _of_file(path: Path, server: str) -> list[Endpoint]:
         raise FailedPrecondition(f"the registry configuration {path} cannot be used: {error}") from error
     for host in hosts:
         host.mirror = host.host not in {own.host, server}
+    # As in containerd, also where a mirror stands as the server, so that nobody else is asked.
+    for host in (*hosts, own):
+        host.shared = host.host not in {registry, server}
     # A table for the server itself says how it is spoken to.
     return hosts if any(_same(host, own) for host in hosts) else [*hosts, own]
 

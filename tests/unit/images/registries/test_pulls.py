@@ -58,6 +58,16 @@ async def test_a_hosts_toml_sends_to_a_mirror_with_its_headers(
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["its own", "another's"])
+async def test_a_server_that_stands_for_all_registries_is_told_which_one_is_meant(
+    proxy: Proxy, pushed: Pushed, make_store: MakeStore, tmp_path: Path, own: bool
+) -> None:
+    store = await make_store(**hosts(tmp_path, "_default", f'server = "http://{proxy.address}"\n'))
+    name = proxy.address if own else "far.test"
+    await store.pull(f"{name}/{pushed.repository}:1")
+    assert {path.partition("?")[2] for path, _ in proxy.seen} == {"" if own else "ns=far.test"}
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["its own", "another's"])
 async def test_a_token_server_gets_the_headers_of_a_hosts_toml_where_it_is_the_registry_itself(
     proxy: Proxy, upstream: str, pushed: Pushed, make_store: MakeStore, tmp_path: Path, own: bool
 ) -> None:
