@@ -52,6 +52,8 @@ class Repository:
                 data = await read_limited(response, DOCUMENT_LIMIT, "a manifest")
                 media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
                 claimed = response.headers.get("Docker-Content-Digest", "")
+            if media_type == "text/html":
+                raise RegistryUnavailable(f"{endpoint.host} answers with a web page: is it a registry, at this path?")
             expected = wanted or (claimed if is_digest(claimed) else "")
             if expected:
                 check_content(data, expected, f"the manifest of {self._reference} from {endpoint.host}")

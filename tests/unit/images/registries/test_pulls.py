@@ -127,6 +127,20 @@ async def test_a_mirror_that_lets_nobody_connect_is_tried_once_for_as_long_as_it
     assert connected == 1
 
 
+async def test_a_mirror_that_shows_a_web_page_is_passed_over(
+    proxy: Proxy, upstream: str, pushed: Pushed, make_store: MakeStore, tmp_path: Path
+) -> None:
+    async def page(request: web.Request, answer: web.Response) -> web.StreamResponse:
+        return web.Response(text="<html>", content_type="text/html")
+
+    proxy.fault("/manifests/", page, times=9)
+    text = f'server = "http://{upstream}"\n[host."http://{proxy.address}"]\n'
+    store = await make_store(**hosts(tmp_path, "far.test", text))
+    assert (await store.pull(f"far.test/{pushed.repository}:1")).id == pushed.manifest.image_id
+    with pytest.raises(RegistryUnavailable, match=f"{proxy.address} answers with a web page"):
+        await store.pull(f"{proxy.address}/{pushed.repository}:1")
+
+
 async def test_a_mirror_with_damaged_content_is_passed_over(
     proxy: Proxy, upstream: str, pushed: Pushed, make_store: MakeStore, tmp_path: Path
 ) -> None:
