@@ -283,16 +283,15 @@ def _speaks_no_tls(error: Exception) -> bool:
 def _no_connection(error: Exception, host: str) -> RegistryUnavailable:
     import aiohttp
 
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        # The registry may have sent us elsewhere.
-        return RegistryUnavailable(
-            f"the certificate of {error.host}:{error.port} is not trusted: {error.certificate_error}"
-        )
     if isinstance(error, aiohttp.ClientConnectorError):
+        # The registry may have sent us elsewhere.
+        there = f"[{error.host}]:{error.port}" if ":" in error.host else f"{error.host}:{error.port}"
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return RegistryUnavailable(f"the certificate of {there} is not trusted: {error.certificate_error}")
         number = error.os_error.errno or 0
         # Only errors of the resolver have negative numbers, and texts worth showing.
         reason = os.strerror(number) if number > 0 else error.os_error.strerror or str(error.os_error)
-        return RegistryUnavailable(f"cannot connect to {error.host}:{error.port}: {reason}")
+        return RegistryUnavailable(f"cannot connect to {there}: {reason}")
     if isinstance(error, TimeoutError):
         return Passing(f"{host} does not answer in time")
     if isinstance(error, aiohttp.InvalidURL):

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -259,9 +260,11 @@ async def test_a_missing_image_names_the_registry(upstream: str, pushed: Pushed,
     assert left(store.folder) == set()
 
 
-async def test_a_registry_that_is_not_there_is_unavailable(store: ImageStore) -> None:
-    address = f"127.0.0.1:{registry.free_port()}"
-    with pytest.raises(RegistryUnavailable, match=f"^RegistryUnavailable: .*cannot connect to {address}: Connection"):
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+async def test_a_registry_that_is_not_there_is_unavailable(store: ImageStore, host: str) -> None:
+    address = f"{host}:{registry.free_port()}"
+    text = f"^RegistryUnavailable: .*cannot connect to {re.escape(address)}: Connection"
+    with pytest.raises(RegistryUnavailable, match=text):
         await store.pull(f"{address}/a:1")
 
 
