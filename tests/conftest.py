@@ -6,6 +6,11 @@ import signal
 
 
 def pytest_configure() -> None:
-    """Hear SIGINT, which a shell has its background jobs ignore: what tests start would inherit that and is sent it."""
+    """Hear SIGINT and SIGQUIT, which a shell has its background jobs ignore.
+
+    What tests start would inherit that, and is sent them.
+    """
+    if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
