@@ -130,7 +130,10 @@ class Installer:
             with self._content.writer(layer.digest or None, layer.size) as writer:
                 await writer.resume()
                 progress.done = writer.offset
-                await image.source.layer(layer, writer, show)
+                try:
+                    await image.source.layer(layer, writer, show)
+                finally:
+                    show(writer.offset)  # what came when the pull was cancelled stays, too
             self._whole.add(writer.path)
             return writer.path
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import os
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from podyard.errors import PermissionDenied, RegistryUnavailable
 from podyard.images.answers import SAID_LIMIT, SMALL_LIMIT, Passing, read_limited, read_token, refuse, said
 from podyard.images.auth import Credentials, challenges
 from podyard.images.config import ImagesConfig
+from podyard.images.connections import no_connection, speaks_no_tls, why
 from podyard.images.registries.endpoint import Endpoint, Tls, is_loopback
 from podyard.images.registries.proxies import proxy_for
 
@@ -60,7 +60,7 @@ class Transport:
         except TimeoutError as error:
             raise Passing(f"{endpoint.host} sent nothing for {self._config.progress_timeout:g} s") from error
         except aiohttp.ClientError as error:
-            raise Passing(f"the connection to {endpoint.host} was cut: {_why(error)}") from error
+            raise Passing(f"the connection to {endpoint.host} was cut: {why(error)}") from error
         finally:
             response.close()
 
@@ -108,9 +108,9 @@ class Transport:
             try:
                 response = await self._redirected(endpoint, url, headers)
             except aiohttp.ClientError as error:
-                if scheme != schemes[-1] and _speaks_no_tls(error):
+                if scheme != schemes[-1] and speaks_no_tls(error):
                     continue
-                failure = _no_connection(error, endpoint.host)
+                failure = no_connection(error, endpoint.host)
                 if endpoint.mirror and isinstance(error, aiohttp.ConnectionTimeoutError):
                     # There are others to ask, and the kernel has tried more than once already.
                     failure = RegistryUnavailable(failure.args[0])
@@ -197,7 +197,7 @@ class Transport:
         except TimeoutError as error:
             raise Passing(f"{realm.host} sent nothing for {self._config.progress_timeout:g} s") from error
         except aiohttp.ClientError as error:
-            raise _no_connection(error, str(realm.host)) from error
+            raise no_connection(error, str(realm.host)) from error
 
     async def _request(
         self, method: str, url: URL, endpoint: Endpoint, headers: Sequence[tuple[str, str]], **more: Any
@@ -270,48 +270,6 @@ def _give_up(endpoint: Endpoint, tried: list[Credentials]) -> bool:
         del endpoint.credentials[0]
         endpoint.authorization = ""
     return True
-
-
-def _speaks_no_tls(error: Exception) -> bool:
-    """Whether plain HTTP may do better. A host that TLS led to, and that then hung up, has other reasons."""
-    import aiohttp
-
-    connecting = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-    return connecting and not isinstance(error, aiohttp.ClientConnectorCertificateError)
-
-
-def _no_connection(error: Exception, host: str) -> RegistryUnavailable:
-    import aiohttp
-
-    if isinstance(error, aiohttp.ClientConnectorError):
-        # The registry may have sent us elsewhere.
-        there = f"[{error.host}]:{error.port}" if ":" in error.host else f"{error.host}:{error.port}"
-        if isinstance(error, aiohttp.ClientConnectorCertificateError):
-            return RegistryUnavailable(f"the certificate of {there} is not trusted: {error.certificate_error}")
-        number = error.os_error.errno or 0
-        # Only errors of the resolver have negative numbers, and texts worth showing.
-        reason = os.strerror(number) if number > 0 else error.os_error.strerror or str(error.os_error)
-        return RegistryUnavailable(f"cannot connect to {there}: {reason}")
-    if isinstance(error, TimeoutError):
-        return Passing(f"{host} does not answer in time")
-    if isinstance(error, aiohttp.InvalidURL):
-        # Other URLs were looked at before. This one may have a password in it.
-        return RegistryUnavailable(
-            f"the proxy for {host} is no URL: look at HTTPS_PROXY and HTTP_PROXY of podyard serve"
-        )
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        proxy = error.request_info.real_url.host_port_subcomponent
-        return Passing(f"the proxy {proxy} does not lead to {host}: {_why(error)}")
-    return Passing(f"the connection to {host} was cut: {_why(error)}")
-
-
-def _why(error: Exception) -> str:
-    """An error of aiohttp without its URL, which may hold a proxy's password or a signature that opens a blob."""
-    import aiohttp
-
-    if isinstance(error, aiohttp.ClientResponseError):
-        return f"{error.status} {error.message.partition(chr(10))[0]}"
-    return str(error) or type(error).__name__
 
 
 def _is_at(url: URL, host: str) -> bool:
