@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import signal
+import subprocess
 import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from tests.e2e.test_command_line import CommandLine
-from tests.support.commands import PODYARD
+from tests.support.commands import LIMIT, PODYARD
 from tests.support.faulty import Proxy
 from tests.support.images import Images
 from tests.support.servers import Podyard
@@ -60,6 +62,11 @@ async def test_an_image_is_looked_at_named_compared_saved_and_loaded(
     assert not (await client.images.image_status(images.layered)).HasField("image")
     [loaded] = cli.json("image", "load", str(saved))
     assert (loaded["id"], sorted(loaded["repo_tags"])) == (found["id"], sorted(manifest["RepoTags"]))
+    # The same by way of pipes.
+    podyard = shlex.join([*PODYARD, "-r", client.endpoint])
+    piped = f"{podyard} image save {images.busybox} --to - | {podyard} load - -q"
+    busybox = (await client.images.image_status(images.busybox)).image.id
+    assert subprocess.check_output(piped, shell=True, text=True, timeout=LIMIT) == f"{busybox}\n"
     assert [layer["chain_id"] for layer in cli.json("image", "inspect", "r.test/saved:1")["layers"]] == chain
     cli("rmi", "r.test/saved:1")
 

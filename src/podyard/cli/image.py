@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from podyard.cli import load, output
+from podyard.cli import load, output, spool
 from podyard.cli.endpoint import with_client
 from podyard.cli.settings import Settings, output_options
 from podyard.cli.units import size
@@ -79,13 +79,17 @@ async def inspect_(client: Client, settings: Settings, image: str) -> None:
 
 @command.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--to", "path", type=click.Path(path_type=Path), required=True, help="A new file.")
+@click.option("--to", "path", type=click.Path(path_type=Path), required=True, help="A new file; - is standard output.")
 @with_client
 async def save(client: Client, settings: Settings, images: tuple[str, ...], path: Path) -> None:
     """Write images to an OCI layout in a tar file, for "podyard load" and other tools.
 
     The daemon writes it, on its host. Layers are written uncompressed: the images keep their ids and get new digests.
     """
+    if path == spool.STANDARD:
+        async with spool.sending() as archive:
+            await client.admin.save_images(images, archive)
+        return
     written = await client.admin.save_images(images, path.absolute())
     if not settings.quiet:
         print(f"wrote {path} ({size(written)})")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.commands import LIMIT, PODYARD, terminal
 from tests.unit.cli.conftest import Podyard
-from tests.unit.cli.fake_runtime import FakeRuntime
+from tests.unit.cli.fake_runtime import FakeRuntime, FakeServer
 
 from podyard.cli.settings import Settings
 from podyard.cli.tree import lines
@@ -135,6 +139,26 @@ def test_images_are_saved_named_and_compared(podyard: Podyard, runtime: FakeRunt
         ["C", "/f", "1", "B", "2", "B"],
     ]
     assert podyard("image", "diff", "a", "b", "-q").out == "/new\\xff\n/f\n"
+
+
+def test_an_archive_goes_to_standard_output_and_to_no_terminal(server: FakeServer, runtime: FakeRuntime) -> None:
+    content = os.urandom(3_000_000)
+
+    def save(request: admin.SaveImagesRequest) -> admin.SaveImagesResponse:
+        Path(request.path).write_bytes(content)
+        return admin.SaveImagesResponse(size=len(content))
+
+    runtime.answers["SaveImages"] = save
+    command = [*PODYARD, "-r", server.endpoint, "image", "save", "a", "--to", "-"]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, timeout=LIMIT, check=True)
+    assert ended.stdout == content
+    assert not Path(runtime.called("SaveImages")[0].path).parent.exists()
+    gone = subprocess.run(f"{shlex.join(command)} | head -c 1", shell=True, capture_output=True, timeout=LIMIT)
+    assert (gone.stdout, gone.stderr) == (content[:1], b"")
+    assert not Path(runtime.called("SaveImages")[1].path).parent.exists()
+    with terminal(dict(os.environ), "-r", server.endpoint, "image", "save", "a", "--to", "-") as on_terminal:
+        on_terminal.until(b"standard output is a terminal")
+        assert on_terminal.code() == 2
 
 
 def test_layers_stand_below_what_they_were_put_on() -> None:

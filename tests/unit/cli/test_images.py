@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import grpc
 import pytest
-from tests.support.commands import terminal
+from tests.support.commands import LIMIT, PODYARD, terminal
 from tests.unit.cli.conftest import Podyard
 from tests.unit.cli.fake_runtime import FakeRuntime, FakeServer
 
@@ -174,6 +175,23 @@ def test_load_hands_the_runtime_an_absolute_path(
     assert runtime.called("LoadImages")[0].path == str(tmp_path / "image.tar")
     assert podyard("load", "image.tar", "-q").out == "sha256:" + "5" * 64 + "\n"
     assert podyard("load", "image.tar", "-o", "json").data[0]["repo_tags"] == ["example:1"]
+
+
+def test_load_takes_an_archive_from_standard_input(server: FakeServer, runtime: FakeRuntime) -> None:
+    content, found = os.urandom(300_000), []
+
+    def load(request: admin.LoadImagesRequest) -> admin.LoadImagesResponse:
+        found.append((Path(request.path).read_bytes(), Path(request.path).stat().st_mode & 0o777))
+        return admin.LoadImagesResponse()
+
+    runtime.answers["LoadImages"] = load
+    command = [*PODYARD, "-r", server.endpoint, "load", "-"]
+    subprocess.run(command, input=content, timeout=LIMIT, check=True)
+    assert found == [(content, 0o600)]
+    assert not Path(runtime.called("LoadImages")[0].path).exists()
+    with terminal(dict(os.environ), "-r", server.endpoint, "load", "-") as on_terminal:
+        on_terminal.until(b"standard input is a terminal")
+        assert on_terminal.code() == 2
 
 
 def test_rmi_removes_what_is_there_and_names_what_is_not(podyard: Podyard, runtime: FakeRuntime) -> None:
