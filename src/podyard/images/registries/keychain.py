@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import re
@@ -119,10 +120,15 @@ def _read(path: Path) -> _File | None:
     try:
         if len(data) > SIZE_LIMIT:
             raise InvalidArgument(f"larger than {SIZE_LIMIT} bytes")
-        return msgspec.json.decode(data, type=_File)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return msgspec.convert(json.loads(data, object_pairs_hook=_stated), _File)
+    except (ValueError, msgspec.ValidationError, RecursionError) as error:
         # The error's text names a position and a type, never a value.
         raise InvalidArgument(f"cannot be read: {error}") from None
+
+
+def _stated(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """An object of the file, without what it has as null: in Go that is as good as absent."""
+    return {key: value for key, value in pairs if value is not None}
 
 
 def _keys(registry: str) -> list[str]:

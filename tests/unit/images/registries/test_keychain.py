@@ -67,6 +67,13 @@ async def test_a_registry_s_key_may_have_the_forms_that_docker_reads(tmp_path: P
     assert await users([file], "r.test:1") == []
 
 
+async def test_null_is_as_good_as_absent(tmp_path: Path) -> None:
+    one = {"auth": None, "username": "me", "password": "x", "identitytoken": None}
+    content = {"auths": {"r.test/other": None, "r.test": one}, "credHelpers": None, "credsStore": None}
+    assert await users([write(tmp_path, content)], "r.test") == ["me"]
+    assert await users([write(tmp_path, {"auths": None})], "r.test") == []
+
+
 async def test_all_files_are_tried_in_order(tmp_path: Path) -> None:
     first = write(tmp_path, {"auths": {"r.test": entry("first")}})
     second = write(tmp_path, {"auths": {"r.test": entry("second")}}, "config.json")
