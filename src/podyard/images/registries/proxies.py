@@ -11,17 +11,27 @@ import os
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from podyard.errors import RegistryUnavailable
 from podyard.images.registries.endpoint import is_loopback
 
 
 def proxy_for(scheme: str, authority: str, environment: Mapping[str, str] = os.environ) -> str | None:
-    """The URL of the proxy for requests to "host[:port]"; None for a direct connection. This machine has none."""
+    """The URL of the proxy for requests to "host[:port]"; None for a direct connection. This machine has none.
+
+    Raises RegistryUnavailable for a proxy that speaks another protocol than HTTP.
+    """
     name = f"{scheme}_proxy"
     # A CGI program's HTTP_PROXY comes from a request's header, but podyard is none.
     proxy = environment.get(name) or environment.get(name.upper())
     if not proxy or is_loopback(authority) or _excluded(scheme, authority, environment):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    kind, _, rest = proxy.lower().partition("://")
+    if rest and kind not in {"http", "https"}:
+        raise RegistryUnavailable(
+            f"{name.upper()} names a {kind} proxy for {authority}, and podyard speaks to HTTP proxies only: "
+            "name one, or the registry in NO_PROXY"
+        )
+    return proxy if rest else f"http://{proxy}"
 
 
 def _excluded(scheme: str, authority: str, environment: Mapping[str, str]) -> bool:

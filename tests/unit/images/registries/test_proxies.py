@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from podyard.errors import RegistryUnavailable
 from podyard.images.registries.proxies import proxy_for
 
 PROXIES = {"HTTPS_PROXY": "http://secure.test:3128", "http_proxy": "plain.test:80"}
@@ -13,6 +14,14 @@ def test_the_scheme_chooses_the_proxy() -> None:
     assert proxy_for("https", "a.test", PROXIES) == "http://secure.test:3128"
     assert proxy_for("http", "a.test", PROXIES) == "http://plain.test:80"
     assert proxy_for("https", "a.test", {}) is None
+
+
+def test_a_proxy_that_is_none_for_http_is_told_and_not_its_password() -> None:
+    environment = {"HTTPS_PROXY": "socks5://me:secret@socks.test:1080", "NO_PROXY": "b.test"}
+    with pytest.raises(RegistryUnavailable, match=r"HTTPS_PROXY names a socks5 proxy for a\.test") as raised:
+        proxy_for("https", "a.test", environment)
+    assert "secret" not in str(raised.value)
+    assert proxy_for("https", "b.test", environment) is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:5000", "localhost", "[::1]:80"])
